@@ -1,0 +1,125 @@
+"""What every command shares: presets, a configuration file, flags, and exit codes."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from eosvos.errors import BadInput
+
+Config = TypeVar("Config")
+
+
+def parse(
+    kind: type[Config],
+    presets: Mapping[str, Config] | None = None,
+    description: str = "",
+    arguments: Sequence[str] | None = None,
+) -> Config:
+    """Command line -> configuration: ``--preset NAME``, then ``--config FILE``, then flags, each over the one before.
+
+    Args:
+        kind: a frozen dataclass; every field is a flag, with the text behind it as help.
+        presets: named configurations; the first one is the default. Without presets there is no ``--preset``.
+        description: shown by ``--help``, with examples.
+        arguments: instead of ``sys.argv[1:]``.
+
+    Raises:
+        BadInput: an unknown preset, a configuration file that cannot be read or names unknown fields, or a value
+            out of range.
+        SystemExit: ``--help`` (0) and flags that do not parse (2).
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    if presets:
+        first.add_argument("--preset", default=next(iter(presets)))
+        description += f"\n\n--preset NAME: one of {', '.join(presets)} (first is the default)."
+    first.add_argument("--config", type=Path)
+    description += "\n--config FILE: JSON with any of the fields below, such as a run's config.json."
+    known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
+    default: Config | None = None
+    if presets:
+        if known.preset not in presets:
+            raise BadInput(f"--preset {known.preset}: no such preset; choose one of {', '.join(presets)}")
+        default = presets[known.preset]
+    try:
+        if known.config is not None:
+            default = merged(kind, default, read_json(known.config), str(known.config))
+        return tyro.cli(
+            kind, default=default, args=rest, description=description, config=(tyro.conf.FlagConversionOff,)
+        ) if default is not None else tyro.cli(
+            kind, args=rest, description=description, config=(tyro.conf.FlagConversionOff,)
+        )
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises BadInput naming the file."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadInput(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: holds no JSON object")
+    return content
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as JSON-ready values (paths as text, tuples as lists)."""
+    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return result
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], source: str) -> Config:
+    """``base`` with the (nested) fields of ``changes`` in place of its own; without ``base``, over the defaults.
+
+    Raises:
+        BadInput: a field that ``kind`` does not have, or a value that it refuses.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        if key not in fields:
+            raise BadInput(f"{source}: unknown field {key!r}; known are {', '.join(fields)}")
+        declared = fields[key].type
+        if isinstance(declared, type) and dataclasses.is_dataclass(declared) and isinstance(value, dict):
+            values[key] = merged(declared, getattr(base, key, None), value, source)
+        elif isinstance(value, list):
+            values[key] = tuple(value)
+        elif value is not None and "Path" in str(declared):
+            values[key] = Path(value)
+        else:
+            values[key] = value
+    try:
+        return dataclasses.replace(base, **values) if base is not None else kind(**values)  # type: ignore[type-var]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{source}: {error}") from error
+
+
+def run(command: Callable[[], None]) -> None:
+    """Run a command and exit: 0 done, 1 failed while working (with the traceback), 2 bad input (one line)."""
+    try:
+        command()
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command again resumes", file=sys.stderr)
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)

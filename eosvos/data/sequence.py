@@ -1,0 +1,112 @@
+"""The noun that every part shares: a video, its masks, its object ids, its names."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from eosvos.errors import BadInput
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """One frame as it came: JPEG bytes, the mask's PNG bytes (None where there is none), and where both came from."""
+
+    image: bytes
+    mask: bytes | None
+    image_source: str
+    mask_source: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A video with object masks; frames are read and decoded when asked for.
+
+    Attributes:
+        dataset: name of the dataset, for example ``davis2016``.
+        name: name of the sequence, unique within the dataset.
+        frame_names: one name per frame, in order, without a file ending.
+        merge_objects: True where any mask value above 0 is object 1 (DAVIS 2016); False where values are object ids.
+        read: position of a frame -> its encoded bytes.
+    """
+
+    dataset: str
+    name: str
+    frame_names: tuple[str, ...]
+    merge_objects: bool
+    read: Callable[[int], EncodedFrame]
+
+    def __len__(self) -> int:
+        return len(self.frame_names)
+
+    def frame(self, position: int) -> tuple[Tensor, Tensor | None]:
+        """The decoded frame at ``position``.
+
+        Returns:
+            image: (3, H, W) uint8, RGB.
+            mask: (H, W) uint8, object ids with 0 for the background, or None where the frame has no annotation.
+
+        Raises:
+            BadInput: an image or a mask that cannot be decoded, or a mask of another size than its frame.
+        """
+        encoded = self.read(position)
+        image = decode_image(encoded.image, encoded.image_source)
+        if encoded.mask is None:
+            return image, None
+        mask = decode_mask(encoded.mask, encoded.mask_source, self.merge_objects)
+        if mask.shape != image.shape[1:]:
+            raise BadInput(
+                f"{encoded.mask_source}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
+                f"{encoded.image_source} has {image.shape[2]}x{image.shape[1]}; export both at one size"
+            )
+        return image, mask
+
+    def mask(self, position: int) -> Tensor | None:
+        """The mask alone, (H, W) uint8 object ids, or None; the image is not decoded."""
+        encoded = self.read(position)
+        if encoded.mask is None:
+            return None
+        return decode_mask(encoded.mask, encoded.mask_source, self.merge_objects)
+
+
+def decode_image(data: bytes, source: str) -> Tensor:
+    """JPEG (or any still image Pillow reads) -> (3, H, W) uint8 RGB. Raises BadInput naming ``source``."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{source}: not a readable image ({error}); replace the file") from error
+
+
+def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
+    """PNG -> (H, W) uint8 object ids; palette and gray values are ids as they are.
+
+    Where a mask has several channels the first is taken: ``bear/00077`` of DAVIS 2016 has gray and alpha. Colour
+    without a palette has no ids, so it is taken for merged objects only.
+
+    Raises:
+        BadInput: not a PNG that can be read, or colours where object ids are needed.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            if image.mode in ("1", "L", "P", "LA", "PA"):
+                values = np.array(image)
+                values = values[..., 0] if values.ndim == 3 else values
+            elif merge_objects and image.mode in ("RGB", "RGBA"):
+                values = np.array(image.convert("RGB")).max(axis=2)
+            else:
+                raise BadInput(f"{source}: a mask of mode {image.mode} has no object ids; save it as a palette PNG")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{source}: not a readable mask ({error}); replace the file") from error
+    ids = values.astype(np.uint8)
+    return torch.from_numpy((ids > 0).astype(np.uint8) if merge_objects else ids)
+
+
+def object_ids(mask: Tensor) -> tuple[int, ...]:
+    """Ids present in a mask (H, W) uint8, in rising order, without the background 0."""
+    return tuple(int(i) for i in torch.unique(mask) if i > 0)
