@@ -1,0 +1,1 @@
+"""Readers: one kind of files each, all giving sequences."""
