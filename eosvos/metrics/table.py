@@ -1,0 +1,160 @@
+"""From the results of many objects to rows, means with standard errors, files and a table for the terminal.
+
+A row is a plain dict. The rows of several evaluations, told apart by key columns such as ``T`` and ``label``, go in
+one list; ``summarize`` then compares them.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from rich.table import Table
+
+from eosvos.metrics.sequence_scores import ObjectScores
+
+Row = dict[str, Any]
+
+MEASURES = ("j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay", "j_and_f")
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One object of one sequence, segmented and scored.
+
+    Attributes:
+        dataset: name of the dataset.
+        sequence: name of the sequence.
+        frames: how many frames were segmented (at least those that were scored).
+        seconds: what fine-tuning and segmentation of this object took; None where it was not measured.
+        scores: J and F, frame by frame.
+    """
+
+    dataset: str
+    sequence: str
+    frames: int
+    seconds: float | None
+    scores: ObjectScores
+
+
+def object_rows(
+    results: Iterable[ObjectResult], keys: Mapping[str, str | int | float | None] | None = None
+) -> list[Row]:
+    """One row per object.
+
+    Args:
+        results: any number of objects of any number of sequences.
+        keys: columns that are the same in all rows and come first, for example ``{"label": "meta", "T": 10}``.
+
+    Returns:
+        Rows with ``keys``, ``dataset``, ``sequence``, ``object``, ``frames``, ``scored_frames``, the seven measures
+        of ``MEASURES`` as shares (not percent), ``seconds`` and ``fps`` (frames of this object per second).
+    """
+    rows = []
+    for result in results:
+        j, f = result.scores.j_statistics, result.scores.f_statistics
+        rows.append(
+            {
+                **(keys or {}),
+                "dataset": result.dataset,
+                "sequence": result.sequence,
+                "object": result.scores.object_id,
+                "frames": result.frames,
+                "scored_frames": len(result.scores.positions),
+                "j_mean": j.mean,
+                "j_recall": j.recall,
+                "j_decay": j.decay,
+                "f_mean": f.mean,
+                "f_recall": f.recall,
+                "f_decay": f.decay,
+                "j_and_f": result.scores.j_and_f,
+                "seconds": result.seconds,
+                "fps": _per_second(result.frames, result.seconds),
+            }
+        )
+    return rows
+
+
+def summarize(rows: Iterable[Row], by: Sequence[str] = ()) -> list[Row]:
+    """Means over objects, not over sequences, as the DAVIS evaluator takes them.
+
+    Args:
+        rows: of ``object_rows``, of one or several evaluations.
+        by: key columns; one row of the summary per combination of their values, in order of appearance. Without any,
+            one row for all.
+
+    Returns:
+        Rows with the columns ``by``, ``objects`` (count), for each of ``MEASURES`` the mean and, as ``<name>_se``, its
+        standard error over objects (None for a single object), ``frames``, ``seconds`` (sums) and ``fps`` (their
+        ratio: frames times objects per second, the paper's FPS; None where any object has no time).
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in by), []).append(row)
+    return [dict(zip(by, values, strict=True)) | _mean_over_objects(group) for values, group in groups.items()]
+
+
+def write_table(rows: Sequence[Row], folder: Path, name: str) -> tuple[Path, Path]:
+    """Rows -> ``folder/name.parquet`` and ``folder/name.csv``, each complete or not there at all.
+
+    Rows may lack columns that others have; such cells are null (empty in the CSV). The folder is made.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = pa.table({column: [row.get(column) for row in rows] for column in columns})
+    for index, field in enumerate(table.schema):
+        if pa.types.is_null(field.type):  # a column without any value, such as times that nobody took
+            table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for ending, write in ((".parquet", pa.parquet.write_table), (".csv", pa.csv.write_csv)):
+        path, unfinished = folder / f"{name}{ending}", folder / f".{name}{ending}.unfinished"
+        write(table, str(unfinished))
+        written.append(unfinished.replace(path))
+    return written[0], written[1]
+
+
+def terminal_table(summary: Sequence[Row], title: str) -> Table:
+    """A summary as a table for the terminal: its key columns, then J, F and J&F in percent with their standard error.
+
+    Args:
+        summary: rows of ``summarize``.
+        title: above the table.
+    """
+    table = Table(title=title)
+    keys = list(summary[0])[: list(summary[0]).index("objects")] if summary else []
+    for key in keys:
+        table.add_column(key, justify="left" if isinstance(summary[0][key], str) else "right")
+    for heading in ("J", "F", "J&F", "FPS", "objects"):
+        table.add_column(heading, justify="right")
+    for row in summary:
+        measures = [_percent(row[name], row[f"{name}_se"]) for name in ("j_mean", "f_mean", "j_and_f")]
+        fps = "-" if row["fps"] is None else f"{row['fps']:.2f}"
+        keyed = ["-" if row[key] is None else str(row[key]) for key in keys]
+        table.add_row(*keyed, *measures, fps, str(row["objects"]))
+    return table
+
+
+def _mean_over_objects(rows: list[Row]) -> Row:
+    summary: Row = {"objects": len(rows)}
+    for name in MEASURES:
+        values = np.array([row[name] for row in rows])
+        summary[name] = float(values.mean())
+        summary[f"{name}_se"] = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    seconds = [row["seconds"] for row in rows]
+    summary["frames"] = sum(row["frames"] for row in rows)
+    summary["seconds"] = None if None in seconds else sum(seconds)
+    summary["fps"] = _per_second(summary["frames"], summary["seconds"])
+    return summary
+
+
+def _per_second(frames: int, seconds: float | None) -> float | None:
+    return frames / seconds if seconds else None
+
+
+def _percent(mean: float, standard_error: float | None) -> str:
+    return f"{100 * mean:.1f}" if standard_error is None else f"{100 * mean:.1f} ± {100 * standard_error:.1f}"
