@@ -4,23 +4,22 @@ All objects of a sequence are equally salient, so that only the mask of the firs
 without fine-tuning the task is ambiguous, with it the object's own colours and texture give the answer.
 """
 
-import colorsys
 import io
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from eosvos.data.palette import encode_mask
+from eosvos.data.readers.textures import KINDS, Floats, draw_look_alikes, draw_texture
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.errors import BadInput
 
 GENERATOR_VERSION = 1  # raise it with every change that alters a pixel: it is part of a dataset's specification
 SPLITS = {"train": 0, "held": 1}  # part of every seed, so that no held sequence is one of train
-
-Floats = NDArray[np.float32]
 
 _HARMONICS = (2, 3, 4, 5)  # of an object's contour; the first would only move it
 _MIN_FIRST_AREA = 0.015  # of the frame, visible in the first frame, for up to three objects
@@ -116,7 +115,7 @@ def render(
         if _fair(masks, own_areas, settings):
             break
     images = _background(rng, settings)
-    for blob, texture in zip(blobs, _draw_textures(rng, settings.objects), strict=True):
+    for blob, texture in zip(blobs, draw_look_alikes(rng, settings.objects), strict=True):
         alpha = blob.alpha[..., None]
         colours = texture.colours(blob.u, blob.v)
         for frame, (top, left) in enumerate(blob.corners):
@@ -190,7 +189,7 @@ def _rasterize(
     number: int,
     path: NDArray[np.float64],
     angle: NDArray[np.float64],
-    scale: NDArray[np.float64],
+    scale: NDArray[np.floating[Any]],
     waves: NDArray[np.complex128],
     size: int,
 ) -> _Blob:
@@ -233,81 +232,10 @@ def _fair(masks: NDArray[np.uint8], own_areas: NDArray[np.int64], settings: Synt
     return bool((visible[0] >= enough).all() and (visible >= _MIN_VISIBLE * own_areas).all())
 
 
-@dataclass(frozen=True)
-class _Texture:
-    """Two colours mixed by a pattern.
-
-    Attributes:
-        kind: ``noise``, ``stripes`` or ``checks``.
-        waves: (waves, 3) angular frequencies along u and v, and phase.
-        pair: (2, 3) float32 RGB, 0 to 1.
-    """
-
-    kind: str
-    waves: Floats
-    pair: Floats
-
-    def colours(self, u: Floats, v: Floats) -> Floats:
-        """Colours (..., 3), 0 to 1, at places ``u`` and ``v`` of shape (...)."""
-        first, second, third = (np.sin(wave[0] * u + wave[1] * v + wave[2]) for wave in self.waves)
-        if self.kind == "noise":
-            value = 0.6 * (first + second + third)
-        elif self.kind == "stripes":
-            value = 3 * first + 0.5 * third
-        else:
-            value = 4 * first * second + 0.5 * third
-        mix = (0.5 + 0.5 * np.clip(value, -1, 1))[..., None]
-        colours: Floats = self.pair[0] + mix * (self.pair[1] - self.pair[0])
-        return colours
-
-
-KINDS = ("noise", "stripes", "checks")
-
-
-def _texture(
-    rng: np.random.Generator, kind: str, wavelength: float, pair: list[tuple[float, float, float]]
-) -> _Texture:
-    """A texture with about this wavelength, in the units of u and v; ``pair`` is in HSV."""
-    angle = rng.uniform(0, 2 * np.pi)
-    if kind == "noise":
-        angles = rng.uniform(0, 2 * np.pi, 3)
-    else:
-        angles = angle + np.array([0, np.pi / 2, rng.uniform(0, np.pi)])
-    stretch = rng.uniform(0.7, 1.3, 3) if kind == "noise" else np.array([1, 1, 2.5])
-    frequency = 2 * np.pi / (wavelength * stretch)
-    waves = np.stack([frequency * np.sin(angles), frequency * np.cos(angles), rng.uniform(0, 2 * np.pi, 3)], axis=1)
-    return _Texture(
-        kind, waves.astype(np.float32), np.array([colorsys.hsv_to_rgb(*colour) for colour in pair], np.float32)
-    )
-
-
-def _draw_textures(rng: np.random.Generator, count: int) -> list[_Texture]:
-    """One texture per object, in one of three degrees of likeness.
-
-    siblings share the kind of pattern and the second colour, and their first colours are near in hue; cousins share
-    the kind only; twins share both colours, or nearly, and differ in pattern and wavelength.
-    """
-    likeness = rng.choice(["siblings", "cousins", "twins"], p=[0.5, 0.3, 0.2])
-    hue, other_hue = rng.uniform(0, 1, 2)
-    step = {"siblings": 0.11, "cousins": 1 / count, "twins": 0.03}[likeness]
-    value, other_value = rng.permutation([rng.uniform(0.65, 1.0), rng.uniform(0.15, 0.6)])
-    kinds = list(rng.permutation(KINDS))
-    textures = []
-    for number in range(count):
-        hues = (hue + step * (number + rng.uniform(-0.15, 0.15))) % 1, (other_hue + rng.uniform(-0.03, 0.03)) % 1
-        if likeness == "cousins":
-            hues = hues[0], rng.uniform(0, 1)
-        pair = [(hues[0], rng.uniform(0.6, 1.0), value), (hues[1], rng.uniform(0.3, 0.9), other_value)]
-        kind = kinds[number % 3] if likeness == "twins" else kinds[0]
-        wavelength = rng.uniform(0.45, 0.95) if likeness != "twins" else (0.4, 0.65, 0.9)[number // 3 % 3]
-        textures.append(_texture(rng, kind, wavelength, pair))
-    return textures
-
-
 def _background(rng: np.random.Generator, settings: SyntheticSettings) -> Floats:
     """A textured plane that moves: (frames, size, size, 3), 0 to 1."""
     pair = [(rng.uniform(0, 1), rng.uniform(0.1, 0.7), rng.uniform(0.2, 0.9)) for _ in range(2)]
-    texture = _texture(rng, str(rng.choice(KINDS)), rng.uniform(0.15, 0.5), pair)
+    texture = draw_texture(rng, str(rng.choice(KINDS)), rng.uniform(0.15, 0.5), pair)
     time = np.arange(settings.frames, dtype=np.float32)[:, None, None]
     velocity = rng.uniform(-0.012, 0.012, 2).astype(np.float32)
     place = (np.arange(settings.size, dtype=np.float32) + 0.5) / settings.size
