@@ -188,8 +188,8 @@ def _apart(rng: np.random.Generator, radii: NDArray[np.float64], size: int) -> N
 def _rasterize(
     number: int,
     path: NDArray[np.float64],
-    angle: NDArray[np.float64],
-    scale: NDArray[np.floating[Any]],
+    angle: NDArray[np.floating[Any]],
+    scale: NDArray[np.float64],
     waves: NDArray[np.complex128],
     size: int,
 ) -> _Blob:
