@@ -1,0 +1,124 @@
+"""Scoring a sequence, and the way from objects to rows, means, files and the terminal's table."""
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+from rich.console import Console
+
+from eosvos.errors import BadInput
+from eosvos.metrics.sequence_scores import ObjectScores, score_sequence
+from eosvos.metrics.table import MEASURES, ObjectResult, object_rows, summarize, terminal_table, write_table
+
+
+def result(sequence: str, object_id: int, j: float, f: float, seconds: float | None = 2.0) -> ObjectResult:
+    scores = ObjectScores(object_id, (1, 2, 3), (j, j, j), (f, f, f))
+    return ObjectResult("davis2017", sequence, frames=5, seconds=seconds, scores=scores)
+
+
+RESULTS = [result("a", 1, 0.9, 0.7), result("a", 2, 0.6, 0.6), result("b", 1, 0.3, 0.2)]
+
+
+def id_map(*objects: int) -> np.ndarray:
+    ids = np.zeros((20, 30), dtype=np.uint8)
+    for object_id in objects:
+        ids[4 * object_id : 4 * object_id + 3, 5:25] = object_id
+    return ids
+
+
+def test_a_sequence_is_scored_between_first_and_last() -> None:
+    truths = [id_map(1, 2), id_map(1, 2), None, id_map(1), id_map(1, 2)]
+    predictions = [None, torch.from_numpy(id_map(1, 3)), None, id_map(1, 2), id_map()]
+    one, two = score_sequence(predictions, truths, (1, 2), "video")
+    assert one == ObjectScores(1, (1, 3), (1.0, 1.0), (1.0, 1.0))  # an unknown id 3 harms nobody
+    assert two == ObjectScores(2, (1, 3), (0.0, 0.0), (0.0, 0.0))
+    assert one.j_and_f == 1.0
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+@pytest.mark.parametrize(
+    ("predictions", "truths", "message"),
+    [
+        ([id_map()] * 3, [id_map(1), None, id_map(1)], "video: no annotated frame between"),
+        ([], [], "video: no annotated frame between"),
+        ([id_map()] * 2, [id_map(1)] * 3, "video: 2 predictions for 3 frames"),
+        ([id_map(), None, id_map()], [id_map(1)] * 3, "video, frame 1: no prediction"),
+        ([id_map().T] * 3, [id_map(1)] * 3, "video, frame 1: the prediction has shape"),
+    ],
+)
+def test_input_that_cannot_be_scored(predictions: list, truths: list, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        score_sequence(predictions, truths, (1,), "video")
+
+
+def test_one_row_per_object() -> None:
+    rows = object_rows(RESULTS, keys={"label": "meta", "T": 10})
+    assert [(row["sequence"], row["object"]) for row in rows] == [("a", 1), ("a", 2), ("b", 1)]
+    assert list(rows[0])[:7] == ["label", "T", "dataset", "sequence", "object", "frames", "scored_frames"]
+    assert rows[0]["j_and_f"] == pytest.approx(0.8)
+    assert (rows[0]["frames"], rows[0]["scored_frames"], rows[0]["fps"]) == (5, 3, 2.5)
+
+
+def test_means_are_over_objects() -> None:
+    (summary,) = summarize(object_rows(RESULTS))
+    assert summary["objects"] == 3
+    assert summary["j_mean"] == pytest.approx(0.6)  # over sequences it would be 0.525
+    assert summary["j_mean_se"] == pytest.approx(0.3 / 3**0.5)
+    assert summary["j_recall"] == pytest.approx(2 / 3)
+    assert summary["fps"] == pytest.approx(15 / 6)
+    assert {f"{name}_se" for name in MEASURES} <= set(summary)
+
+
+def test_comparison_across_steps_and_labels() -> None:
+    rows = [
+        row
+        for label, gain in (("meta", 0.0), ("parent", -0.1))
+        for steps in (0, 10)
+        for row in object_rows([result("a", 1, 0.5 + gain + steps / 100, 0.5)], {"label": label, "T": steps})
+    ]
+    summary = summarize(rows, by=("label", "T"))
+    assert [(row["label"], row["T"]) for row in summary] == [("meta", 0), ("meta", 10), ("parent", 0), ("parent", 10)]
+    assert [row["j_mean"] for row in summary] == pytest.approx([0.5, 0.6, 0.4, 0.5])
+    assert summary[0]["j_mean_se"] is None
+
+
+def test_a_time_that_nobody_took_is_no_time() -> None:
+    (summary,) = summarize(object_rows([*RESULTS, result("c", 1, 0.5, 0.5, seconds=None)]))
+    assert summary["seconds"] is None
+    assert summary["fps"] is None
+
+
+def test_files_hold_the_rows(tmp_path: Path) -> None:
+    rows = object_rows(RESULTS, {"T": 10}) + object_rows([result("c", 1, 0.5, 0.5, seconds=None)])
+    parquet, csv = write_table(rows, tmp_path / "new" / "folder", "scores.v1")
+    assert (parquet.name, csv.name) == ("scores.v1.parquet", "scores.v1.csv")
+    assert sorted(path.name for path in parquet.parent.iterdir()) == ["scores.v1.csv", "scores.v1.parquet"]
+    stored = pyarrow.parquet.read_table(parquet).to_pylist()
+    assert stored[:3] == rows[:3]
+    assert stored[3]["T"] is None
+    assert pyarrow.csv.read_csv(csv).to_pylist() == stored
+
+
+def test_a_column_without_values_can_be_written(tmp_path: Path) -> None:
+    parquet, csv = write_table(object_rows([result("a", 1, 0.5, 0.5, seconds=None)]), tmp_path, "untimed")
+    assert str(pyarrow.parquet.read_schema(parquet).field("seconds").type) == "double"
+    assert csv.read_text().splitlines()[0].endswith('"seconds","fps"')
+
+
+def test_terminal_table() -> None:
+    rows = object_rows(RESULTS, {"label": "meta", "T": 10}) + object_rows(RESULTS[:1], {"label": "parent", "T": 0})
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(terminal_table(summarize(rows, by=("label", "T")), "DAVIS 2017"))
+    text = console.export_text()
+    assert "DAVIS 2017" in text
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
+    assert lines == [
+        ["meta", "10", "60.0 ± 17.3", "50.0 ± 15.3", "55.0 ± 16.1", "2.50", "3"],
+        ["parent", "0", "90.0", "70.0", "80.0", "2.50", "1"],
+    ]
+    assert terminal_table([], "nothing").row_count == 0
