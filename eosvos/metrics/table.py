@@ -49,7 +49,8 @@ def object_rows(
 
     Args:
         results: any number of objects of any number of sequences.
-        keys: columns that are the same in all rows and come first, for example ``{"label": "meta", "T": 10}``.
+        keys: columns that are the same in all rows and come first, for example ``{"label": "meta", "T": 10}``. Give
+            a key one type in all evaluations of a table: a column of Parquet has one.
 
     Returns:
         Rows with ``keys``, ``dataset``, ``sequence``, ``object``, ``frames``, ``scored_frames``, the seven measures

@@ -1,0 +1,78 @@
+"""How a meta-training went, on one picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BEFORE, AFTER, RATE = "#9a9a9a", "#c0392b", "#2c5f8a"
+
+
+def training_curve(
+    outer_steps: Sequence[int],
+    loss_before: Sequence[float],
+    loss_after: Sequence[float],
+    mean_rate: Sequence[float],
+    inner_steps: int,
+    path: Path,
+) -> Path:
+    """Test loss before and after fine-tuning against the outer step, the mean learning rate below; a PNG at ``path``.
+
+    Args:
+        outer_steps: (N,) in rising order, N >= 1.
+        loss_before: (N,) mean test loss of the step's tasks at theta^0; NaN where a step was skipped.
+        loss_after: (N,) the same at theta^T.
+        mean_rate: (N,) mean of the learning rates.
+        inner_steps: T.
+        path: of the picture; its folder exists.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: no steps, or lists of different lengths.
+    """
+    lengths = {len(values) for values in (outer_steps, loss_before, loss_after, mean_rate)}
+    if len(lengths) > 1 or 0 in lengths:
+        raise ValueError(f"a training curve needs four lists of one length, not empty; got lengths {sorted(lengths)}")
+    # Figure without pyplot: no global state, no display, safe in threads.
+    figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
+    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
+    _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
+    _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})")
+    losses.set_ylabel("test loss")
+    losses.legend(frameon=False)
+    rates.plot(outer_steps, mean_rate, color=RATE, linewidth=1.6)
+    if max(mean_rate) > 10 * min(mean_rate) > 0:  # on less than a decade a log axis has next to no readable ticks
+        rates.set_yscale("log")
+    rates.set_ylabel("mean learning rate")
+    rates.set_xlabel("outer step")
+    for axes in (losses, rates):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, linewidth=0.6)
+    figure.align_ylabels()
+    figure.savefig(path, format="png")
+    return path
+
+
+def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, label: str) -> None:
+    """The values thin and pale, their running mean over them; without the pale line where nothing is smoothed."""
+    window = len(values) // 25 | 1
+    if window > 1:
+        axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
+    axes.plot(steps, _running_mean(values, window), color=colour, linewidth=1.8, label=label)
+
+
+def _running_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
+    """Mean of the ``window`` values around each one, fewer at the ends, without those that are not finite."""
+    array = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(array)
+    kernel = np.ones(min(window, len(array)))
+    count = np.convolve(finite, kernel, mode="same")
+    total = np.convolve(np.where(finite, array, 0.0), kernel, mode="same")
+    mean = np.full(len(array), np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
