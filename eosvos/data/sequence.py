@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from eosvos.errors import BadInput
+
+# What Pillow raises for damaged files; ValueError comes from damaged PNG chunks.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,7 @@ class Sequence:
         Raises:
             BadInput: an image or a mask that cannot be decoded, or a mask of another size than its frame.
         """
-        encoded = self.read(position)
-        image = decode_image(encoded.image, encoded.image_source)
-        if encoded.mask is None:
-            return image, None
-        mask = decode_mask(encoded.mask, encoded.mask_source, self.merge_objects)
-        if mask.shape != image.shape[1:]:
-            raise BadInput(
-                f"{encoded.mask_source}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
-                f"{encoded.image_source} has {image.shape[2]}x{image.shape[1]}; export both at one size"
-            )
-        return image, mask
+        return decode(self.read(position), self.merge_objects)
 
     def mask(self, position: int) -> Tensor | None:
         """The mask alone, (H, W) uint8 object ids, or None; the image is not decoded."""
@@ -73,13 +66,27 @@ class Sequence:
         return decode_mask(encoded.mask, encoded.mask_source, self.merge_objects)
 
 
+def decode(encoded: EncodedFrame, merge_objects: bool) -> tuple[Tensor, Tensor | None]:
+    """Image (3, H, W) uint8 RGB and mask (H, W) uint8, or None. Raises BadInput as ``Sequence.frame`` does."""
+    image = decode_image(encoded.image, encoded.image_source)
+    if encoded.mask is None:
+        return image, None
+    mask = decode_mask(encoded.mask, encoded.mask_source, merge_objects)
+    if mask.shape != image.shape[1:]:
+        raise BadInput(
+            f"{encoded.mask_source}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
+            f"{encoded.image_source} has {image.shape[2]}x{image.shape[1]}; export both at one size"
+        )
+    return image, mask
+
+
 def decode_image(data: bytes, source: str) -> Tensor:
     """JPEG (or any still image Pillow reads) -> (3, H, W) uint8 RGB. Raises BadInput naming ``source``."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{source}: not a readable image ({error}); replace the file") from error
+    except _UNREADABLE as error:
+        raise BadInput(f"{source}: not a readable image ({_reason(error)}); replace the file") from error
 
 
 def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
@@ -101,10 +108,15 @@ def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
                 values = np.array(image.convert("RGB")).max(axis=2)
             else:
                 raise BadInput(f"{source}: a mask of mode {image.mode} has no object ids; save it as a palette PNG")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{source}: not a readable mask ({error}); replace the file") from error
+    except _UNREADABLE as error:
+        raise BadInput(f"{source}: not a readable mask ({_reason(error)}); replace the file") from error
     ids = values.astype(np.uint8)
     return torch.from_numpy((ids > 0).astype(np.uint8) if merge_objects else ids)
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's own words, but for its message that shows the address of a buffer."""
+    return "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def object_ids(mask: Tensor) -> tuple[int, ...]:
