@@ -1,0 +1,57 @@
+"""A small folder in the official DAVIS 2016 layout, to be damaged by each test in its own way."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eosvos.data.sequence import EncodedFrame, Sequence
+
+
+@pytest.fixture
+def davis_root(tmp_path: Path) -> Path:
+    """Sequences bear (4 frames) and surf (3 frames, the last mask empty) of 20x30 pixels; lists train and fit."""
+    root = tmp_path / "davis"
+    rng = np.random.default_rng(0)
+    lines = []
+    for name, count in (("bear", 4), ("surf", 3)):
+        for kind in ("JPEGImages", "Annotations"):
+            (root / kind / "480p" / name).mkdir(parents=True)
+        for frame in range(count):
+            image, mask = f"/JPEGImages/480p/{name}/{frame:05d}.jpg", f"/Annotations/480p/{name}/{frame:05d}.png"
+            Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(root / image[1:])
+            values = np.zeros((20, 30), np.uint8)
+            if (name, frame) != ("surf", 2):
+                values[3 : 8 + frame, 5:11] = 255
+            Image.fromarray(values).save(root / mask[1:])
+            lines.append(f"{image} {mask}")
+    lists = root / "ImageSets" / "480p"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text(" \n".join(lines) + " \n\n")
+    (lists / "fit.txt").write_text("\n".join(lines[::2]))
+    return root
+
+
+@pytest.fixture
+def make_sequence() -> Callable[..., Sequence]:
+    """Masks, one per frame, each an (H, W) uint8 array or None -> a sequence of noise with these masks."""
+
+    def make(name: str, masks: list[np.ndarray | None], dataset: str = "made", merge: bool = False) -> Sequence:
+        rng = np.random.default_rng(len(name))
+        shape = next((mask.shape for mask in masks if mask is not None), (9, 7))
+        frames = []
+        for position, mask in enumerate(masks):
+            image_bytes, mask_bytes = io.BytesIO(), io.BytesIO()
+            Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(image_bytes, "JPEG")
+            if mask is not None:
+                Image.fromarray(mask).save(mask_bytes, "PNG")
+            source = f"{name}/{position}"
+            frames.append(
+                EncodedFrame(image_bytes.getvalue(), mask_bytes.getvalue() or None, f"{source}.jpg", f"{source}.png")
+            )
+        return Sequence(dataset, name, tuple(f"{p:05d}" for p in range(len(masks))), merge, frames.__getitem__)
+
+    return make
