@@ -16,47 +16,62 @@ from eosvos.errors import BadInput
 Config = TypeVar("Config")
 
 
-def parse(
-    kind: type[Config],
-    presets: Mapping[str, Config] | None = None,
-    description: str = "",
-    arguments: Sequence[str] | None = None,
-) -> Config:
-    """Command line -> configuration: ``--preset NAME``, then ``--config FILE``, then flags, each over the one before.
+def parse(kind: type[Config], description: str, arguments: Sequence[str] | None = None) -> Config:
+    """Command line -> configuration: ``--config FILE``, then flags over it.
 
     Args:
-        kind: a frozen dataclass; every field is a flag, with the text behind it as help.
-        presets: named configurations; the first one is the default. Without presets there is no ``--preset``.
+        kind: a frozen dataclass; every field, and every field of its dataclasses, is a flag, with the text behind it
+            as help.
         description: shown by ``--help``, with examples.
         arguments: instead of ``sys.argv[1:]``.
 
     Raises:
-        BadInput: an unknown preset, a configuration file that cannot be read or names unknown fields, or a value
-            out of range.
+        BadInput: a configuration file that cannot be read or names unknown fields, or a value out of range.
         SystemExit: ``--help`` (0) and flags that do not parse (2).
     """
+    return _parse(kind, {}, description, arguments)[0]
+
+
+def parse_preset(
+    kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None = None
+) -> tuple[Config, str]:
+    """As ``parse``, with ``--preset NAME`` under the file and the flags.
+
+    Args:
+        presets: named configurations; the first one is the default.
+
+    Returns:
+        the configuration and the preset's name.
+
+    Raises:
+        BadInput: as ``parse``, and an unknown preset.
+    """
+    return _parse(kind, presets, description, arguments)
+
+
+def _parse(
+    kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None
+) -> tuple[Config, str]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", type=Path)
     if presets:
         first.add_argument("--preset", default=next(iter(presets)))
-        description += f"\n\n--preset NAME: one of {', '.join(presets)} (first is the default)."
-    first.add_argument("--config", type=Path)
-    description += "\n--config FILE: JSON with any of the fields below, such as a run's config.json."
+        description += f"\n\n--preset NAME: {', '.join(presets)}; the first is the default."
+    description += "\n\n--config FILE: JSON with any of the fields below, such as a run's config.json."
     known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
-    default: Config | None = None
-    if presets:
-        if known.preset not in presets:
-            raise BadInput(f"--preset {known.preset}: no such preset; choose one of {', '.join(presets)}")
-        default = presets[known.preset]
+    preset = known.preset if presets else ""
+    if presets and preset not in presets:
+        raise BadInput(f"--preset {preset}: no such preset; choose one of {', '.join(presets)}")
+    default = presets.get(preset)
+    if known.config is not None:
+        default = merged(kind, default, read_json(known.config), str(known.config))
+    style = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
     try:
-        if known.config is not None:
-            default = merged(kind, default, read_json(known.config), str(known.config))
-        return tyro.cli(
-            kind, default=default, args=rest, description=description, config=(tyro.conf.FlagConversionOff,)
-        ) if default is not None else tyro.cli(
-            kind, args=rest, description=description, config=(tyro.conf.FlagConversionOff,)
-        )
+        if default is None:
+            return tyro.cli(kind, args=rest, description=description, config=style), preset
+        return tyro.cli(kind, default=default, args=rest, description=description, config=style), preset
     except ValueError as error:
-        raise BadInput(str(error)) from error
+        raise BadInput(" ".join(str(error).split())) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

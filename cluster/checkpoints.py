@@ -1,0 +1,82 @@
+"""Checkpoints of a training: an Optimization and the optimizer's state per kept outer step, in the run's folder."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from eosvos.learning import optimization as optimizations
+from eosvos.learning.optimization import Optimization, read_safetensors, write_safetensors
+from eosvos.learning.outer_loop import Learned
+
+LAST = "last.safetensors"
+"""A copy of the newest Optimization, at a path that does not change."""
+KEEP = 2
+
+
+def latest(folder: Path) -> int | None:
+    """The newest outer step with a whole checkpoint, or None."""
+    return max(_steps(folder), default=None)
+
+
+def save(folder: Path, step: int, optimization: Optimization, learned: Learned) -> None:
+    """Writes the state after ``step`` outer steps, then forgets all but the newest ``KEEP``.
+
+    The Optimization is written after the optimizer's state, so that its file means a whole checkpoint.
+
+    Args:
+        folder: of the run.
+        step: outer steps taken.
+        optimization: names, shapes, statistics and facts; its values are replaced by those of ``learned``.
+        learned: current values.
+    """
+    state = learned.optimizer_tensors()
+    write_safetensors(
+        state, {"eosvos": json.dumps({"format_version": 1, "kind": "optimizer"})}, _optimizer(folder, step)
+    )
+    now = current(optimization, learned, step)
+    optimizations.save(now, _file(folder, step))
+    temporary = folder / f".{LAST}"
+    shutil.copyfile(_file(folder, step), temporary)
+    temporary.replace(folder / LAST)
+    for old in sorted(_steps(folder))[:-KEEP]:
+        _file(folder, old).unlink()
+        _optimizer(folder, old).unlink(missing_ok=True)
+
+
+def load(folder: Path, step: int, device: torch.device) -> tuple[Optimization, dict[str, Tensor]]:
+    """The Optimization and the optimizer's tensors after ``step`` outer steps, on ``device``."""
+    optimization = optimizations.load(_file(folder, step))
+    moved = replace(
+        optimization,
+        initialization={name: value.to(device) for name, value in optimization.initialization.items()},
+        log_rates=optimization.log_rates and {name: value.to(device) for name, value in optimization.log_rates.items()},
+    )
+    return moved, read_safetensors(_optimizer(folder, step))[0]
+
+
+def current(optimization: Optimization, learned: Learned, step: int) -> Optimization:
+    """``optimization`` with the values of ``learned``."""
+    names = [name for name, _ in optimization.model().named_parameters()]
+    initialization = optimization.initialization | dict(zip(names, learned.initialization_views, strict=True))
+    rates = optimization.log_rates and dict(zip(names, learned.log_rates_views, strict=True))
+    return replace(
+        optimization, initialization=initialization, log_rates=rates, facts={**optimization.facts, "step": step}
+    )
+
+
+def _steps(folder: Path) -> list[int]:
+    matches = (re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in (folder / "checkpoints").glob("step-*"))
+    return [int(match[1]) for match in matches if match]
+
+
+def _file(folder: Path, step: int) -> Path:
+    return folder / "checkpoints" / f"step-{step:06d}.safetensors"
+
+
+def _optimizer(folder: Path, step: int) -> Path:
+    return folder / "checkpoints" / f"step-{step:06d}.optimizer.safetensors"

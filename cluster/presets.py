@@ -1,0 +1,52 @@
+"""Named configurations of the commands."""
+
+from cluster.training import MetaTraining, Training
+from eosvos.data.augment import AugmentationConfig
+from eosvos.data.tasks import PlanConfig
+from eosvos.learning.outer_loop import OuterConfig
+from eosvos.model.config import MOBILENET_240P, TINY
+
+_DAVIS_AUGMENTATION = AugmentationConfig(
+    rotation=25.0, translation=0.15, saturation=0.0, hue=0.0, channel_permutation=0.3
+)
+_DAVIS_PLAN = PlanConfig(paste=0.75)
+
+PARENT: dict[str, Training] = {
+    "demo": Training(
+        backbone_weights="none",
+        workers=2,
+        checkpoint_every=100,
+        model=TINY,
+        augmentation=AugmentationConfig(rotation=0.0, scale=(1.0, 1.0), hue=0.0, channel_permutation=1.0),
+        outer=OuterConfig(steps=2400, meta_batch=4, learning_rate=1e-3),
+    ),
+    "davis2016-small": Training(
+        backbone_weights="imagenet",
+        workers=2,
+        model=MOBILENET_240P,
+        plan=_DAVIS_PLAN,
+        augmentation=_DAVIS_AUGMENTATION,
+        outer=OuterConfig(steps=1100, meta_batch=2, learning_rate=4e-4),
+    ),
+}
+"""Of jobs/parent_train.py."""
+
+META: dict[str, MetaTraining] = {
+    "demo": MetaTraining(
+        **{
+            **vars(PARENT["demo"]),
+            "outer": OuterConfig(steps=300, learning_rate=1e-4, log_rates_learning_rate=0.05),
+            "checkpoint_every": 25,
+        },
+        initial_rate=0.01,
+    ),
+    "davis2016-small": MetaTraining(
+        **{
+            **vars(PARENT["davis2016-small"]),
+            "outer": OuterConfig(steps=300, learning_rate=1e-4, log_rates_learning_rate=0.08),
+            "checkpoint_every": 10,
+        },
+        initial_rate=0.002,
+    ),
+}
+"""Of jobs/meta_train.py."""

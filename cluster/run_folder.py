@@ -1,0 +1,63 @@
+"""A run's folder: its configuration, so that the same command resumes and another one is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cluster.session import is_submitted_job
+from eosvos.cli import flattened, read_json, to_dict
+from eosvos.errors import BadInput
+
+CONFIG_FILE = "config.json"
+
+
+def absolute(path: Path | str, flag: str) -> str:
+    """An absolute path or a URI as it is; a relative path against the working directory.
+
+    Raises:
+        BadInput: a relative path in a submitted job, whose working directory is thrown away.
+    """
+    text = str(path)
+    if "://" in text or Path(text).is_absolute():
+        return text
+    if is_submitted_job():
+        raise BadInput(
+            f"{flag} {text}: a submitted job runs in a throw-away copy of the code; give an absolute path or a URI"
+        )
+    return str(Path(text).resolve())
+
+
+def claim(folder: Path, config: Any, free: tuple[str, ...] = ()) -> bool:
+    """Makes ``folder`` the run folder of ``config``, or finds that it is already.
+
+    Args:
+        folder: of the run.
+        config: a frozen dataclass.
+        free: dotted names of fields that may differ when a run is resumed, such as the number of workers.
+
+    Returns:
+        True where the run was there before.
+
+    Raises:
+        BadInput: the folder holds a run of another configuration (the fields that differ are named), or other files.
+    """
+    path, now = folder / CONFIG_FILE, to_dict(config)
+    if path.is_file():
+        before, after = flattened(read_json(path)), flattened(now)
+        different = [
+            f"{name} ({before.get(name)} there, {after.get(name)} now)"
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name) and name not in free
+        ]
+        if different:
+            raise BadInput(
+                f"{folder}: holds a run that differs in {', '.join(different)}; give another --out or remove the folder"
+            )
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"{folder}: exists and is no run's folder; give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{CONFIG_FILE}"
+    temporary.write_text(json.dumps(now, indent=2) + "\n")
+    temporary.replace(path)
+    return False

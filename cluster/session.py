@@ -1,0 +1,70 @@
+"""Connecting to Ray, or starting it; which resources a training takes."""
+
+import logging
+import os
+from dataclasses import dataclass
+
+import ray
+
+from eosvos.errors import BadInput
+
+DATA_TASK_CPUS = 0.25
+"""What one task of the stream asks for; it decodes and augments, in bursts."""
+
+
+@dataclass(frozen=True)
+class WorkerResources:
+    """Of one training worker.
+
+    Attributes:
+        worker: as Ray Train takes them.
+        stream_cpus: what its stream of tasks may use.
+    """
+
+    worker: dict[str, float]
+    stream_cpus: float
+
+
+def connect() -> None:
+    """Connects to the cluster that ``RAY_ADDRESS`` names (``ray job submit`` sets it), else starts Ray on this machine.
+
+    Does nothing where this process is connected already.
+
+    Raises:
+        BadInput: no cluster answers at ``RAY_ADDRESS``.
+    """
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS", "local")
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise BadInput(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
+            "unset RAY_ADDRESS to run on this machine"
+        ) from error
+
+
+def is_submitted_job() -> bool:
+    """True inside ``ray job submit``, where the working directory is a throw-away copy."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def worker_resources(workers: int, gpu: bool) -> WorkerResources:
+    """What each of ``workers`` training workers gets of the cluster, with a share left for its stream.
+
+    Raises:
+        BadInput: the cluster is too small.
+    """
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cpus = total.get("CPU", 0.0)
+    worker_cpus = min(1.0, cpus / (2 * workers))
+    if worker_cpus < DATA_TASK_CPUS:
+        raise BadInput(f"--workers {workers}: the cluster has {cpus:g} CPUs, which is too few; ask for fewer workers")
+    if gpu and total.get("GPU", 0.0) < workers:
+        raise BadInput(
+            f"--workers {workers} --gpu True: the cluster has {total.get('GPU', 0):g} GPUs; ask for fewer workers, "
+            "or --gpu False"
+        )
+    resources = {"CPU": worker_cpus} | ({"GPU": 1.0} if gpu else {})
+    return WorkerResources(resources, max(cpus / workers - worker_cpus, DATA_TASK_CPUS))

@@ -1,0 +1,100 @@
+"""The seeded plan of tasks, carried by Ray Data: read, decode, augment, one pipeline per worker."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, cast
+
+import pyarrow as pa
+import ray.data
+import torch
+from safetensors.torch import load, save
+
+from cluster.session import DATA_TASK_CPUS
+from eosvos.data.augment import AugmentationConfig, TaskFrames, task_frames
+from eosvos.data.parquet import EncodedDataset
+from eosvos.data.tasks import Donor, PlanConfig, Task, learnable, plan, share
+
+SEGMENT_STEPS = 500
+"""Outer steps that one pipeline carries; the plan of a long training never lies in memory as a whole."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamConfig:
+    """Which tasks, how augmented, at which size."""
+
+    plan: PlanConfig
+    augmentation: AugmentationConfig
+    meta_batch: int
+    seed: int
+    short_side: int
+    long_side: int
+
+
+def task_stream(
+    dataset: EncodedDataset,
+    config: StreamConfig,
+    worker: int,
+    workers: int,
+    first_step: int,
+    last_step: int,
+    cpus: float,
+) -> Iterator[list[tuple[Task, TaskFrames]]]:
+    """Per outer step, in order, this worker's tasks; the same tasks whatever the number of workers.
+
+    Args:
+        dataset: encoded sequences.
+        config: of the stream.
+        worker, workers: rank and number of training workers.
+        first_step, last_step: outer steps to cover, the last one excluded.
+        cpus: how many CPUs the pipeline may use.
+    """
+    visible = learnable(dataset)
+    for start in range(first_step, last_step, SEGMENT_STEPS):
+        stop = min(start + SEGMENT_STEPS, last_step)
+        tasks = plan(visible, config.plan, config.seed, config.meta_batch, start, stop)
+        own = list(share(tasks, config.meta_batch, worker, workers))
+        yield from _pipeline(own, dataset, config, stop - start, cpus)
+
+
+def _pipeline(
+    tasks: list[Task], dataset: EncodedDataset, config: StreamConfig, steps: int, cpus: float
+) -> Iterator[list[tuple[Task, TaskFrames]]]:
+    per_step = len(tasks) // steps
+    if per_step == 0:  # more workers than tasks in a meta-batch: this one has none, but takes part in every step
+        yield from ([] for _ in range(steps))
+        return
+    encoded = (json.dumps(dataclasses.asdict(task)) for task in tasks)
+    blocks = [pa.table({"task": list(islice(encoded, per_step))}) for _ in range(steps)]
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=cpus)
+    with ray.data.DataContext.current(context):
+        made: Any = ray.data.from_arrow(blocks).map_batches(
+            cast(Any, _make),  # Ray's types leave out functions with keyword arguments of their own
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=DATA_TASK_CPUS,
+            fn_kwargs={"dataset": dataset, "config": config},
+        )
+    for batch in made.iter_batches(batch_size=per_step, batch_format="pyarrow", prefetch_batches=2):
+        yield [(_task(row["task"]), TaskFrames(**load(row["frames"]))) for row in batch.to_pylist()]
+
+
+def _make(rows: pa.Table, dataset: EncodedDataset, config: StreamConfig) -> pa.Table:
+    torch.set_num_threads(1)  # a task of the stream asks for a part of one CPU
+    frames = [
+        task_frames(
+            dataset.sequences, _task(text), config.augmentation, config.seed, config.short_side, config.long_side
+        )
+        for text in rows["task"].to_pylist()
+    ]
+    packed = [save({field.name: getattr(made, field.name) for field in dataclasses.fields(made)}) for made in frames]
+    return rows.append_column("frames", pa.array(packed, pa.binary()))
+
+
+def _task(text: str) -> Task:
+    values = json.loads(text)
+    return Task(**{**values, "donor": values["donor"] and Donor(**values["donor"])})

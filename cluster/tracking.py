@@ -1,0 +1,106 @@
+"""The one module that writes to MLflow."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from cluster.session import is_submitted_job
+from eosvos.errors import BadInput
+
+RUN_FILE = "mlflow_run"
+"""In a run's folder: the address of the tracking server and the id of its MLflow run."""
+
+
+def tracking_uri() -> str:
+    """Where MLflow's data goes: ``MLFLOW_TRACKING_URI``, else a SQLite file below ``runs``.
+
+    Raises:
+        BadInput: a submitted job, whose working directory is thrown away, with no address or a relative one.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    is_absolute = uri.startswith("sqlite:////") or ("://" in uri and not uri.startswith("sqlite:"))
+    if is_submitted_job() and not is_absolute:
+        raise BadInput(
+            f"MLFLOW_TRACKING_URI={uri}: a submitted job runs in a throw-away copy of the code; set an absolute address, "
+            "such as http://HOST:5000 or sqlite:////shared/mlflow.db, in the env_vars of its runtime environment"
+        )
+    return uri or f"sqlite:///{_local_folder() / 'mlflow.db'}"
+
+
+def _local_folder() -> Path:
+    return Path("runs").resolve()
+
+
+class Tracker:
+    """One MLflow run, continued by whoever works in the same run folder again."""
+
+    def __init__(self, uri: str, experiment: str, name: str, folder: Path, params: Mapping[str, Any]) -> None:
+        """Opens the run that ``folder`` remembers at ``uri``, or a new one.
+
+        Raises:
+            BadInput: no tracking server answers at ``uri``.
+        """
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._client = MlflowClient(uri)
+            self.run_id = self._resumed(folder, uri) or self._new(uri, experiment, name, params)
+        except MlflowException as error:
+            raise BadInput(
+                f"{uri}: MLflow cannot be used there ({error.message}); check MLFLOW_TRACKING_URI"
+            ) from error
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN_FILE).write_text(f"{uri} {self.run_id}\n")
+
+    def _resumed(self, folder: Path, uri: str) -> str | None:
+        remembered = folder / RUN_FILE
+        if not remembered.is_file():
+            return None
+        known_uri, _, run_id = remembered.read_text().strip().rpartition(" ")
+        if known_uri != uri:
+            return None
+        try:
+            self._client.set_terminated(run_id, "RUNNING")
+        except MlflowException:
+            return None  # the server was emptied; start a new run
+        return run_id
+
+    def _new(self, uri: str, experiment: str, name: str, params: Mapping[str, Any]) -> str:
+        known = self._client.get_experiment_by_name(experiment)
+        if known is None:
+            local = uri.startswith("sqlite:///")
+            artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlflow_artifacts" / experiment if local else None
+            experiment_id = self._client.create_experiment(experiment, artifacts.as_uri() if artifacts else None)
+        else:
+            experiment_id = known.experiment_id
+        run_id: str = self._client.create_run(experiment_id, run_name=name).info.run_id
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        return run_id
+
+    def metrics(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Logs (step, name -> value) rows in one request; values that are not finite are left out by MLflow's rules."""
+        now = int(time.time() * 1000)
+        batch = [Metric(name, float(value), now, step) for step, row in rows for name, value in row.items()]
+        for start in range(0, len(batch), 1000):  # MLflow's limit for one request
+            self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags."""
+        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Uploads a file or a folder."""
+        if path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), folder or path.name)
+        else:
+            self._client.log_artifact(self.run_id, str(path), folder)
+
+    def end(self, *, failed: bool = False) -> None:
+        """Marks the run as finished or failed."""
+        self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")

@@ -1,0 +1,240 @@
+"""From a task's frames to what is learned from: resizing, pasting, warping, colour; image and mask together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from eosvos.data.sequence import Sequence
+from eosvos.data.tasks import MIN_AREA, Task
+from eosvos.errors import BadInput
+
+MIN_REMAINING = 0.4
+"""A target that something is pasted over keeps at least this share of its pixels."""
+TRIES = 10
+"""A warp or a place that loses the object is drawn again this often, then left out."""
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Ranges of the random transformations (facts.md section 3); colour and flip are shared by a task's two frames."""
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    rotation: float = 30.0
+    """Largest rotation about the centre, in degrees, either way; each frame draws its own."""
+    scale: tuple[float, float] = (0.75, 1.25)
+    """Range of the zoom; each frame draws its own."""
+    translation: float = 0.0
+    """Largest shift as a share of the frame's side, either way; each frame draws its own."""
+    brightness: float = 0.2
+    """Brightness is multiplied by 1 plus or minus up to this."""
+    contrast: float = 0.2
+    """As brightness, for contrast."""
+    saturation: float = 0.2
+    """As brightness, for saturation."""
+    hue: float = 0.1
+    """Hue is turned by up to this share of the circle, either way."""
+    channel_permutation: float = 0.0
+    """Probability of a random order of the colour channels."""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "translation", "brightness", "contrast", "saturation", "channel_permutation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must be within 0 and 1, got {getattr(self, name)}")
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f"hue: must be within 0 and 0.5, got {self.hue}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale: needs two rising values above 0, got {self.scale}")
+
+
+@dataclass(frozen=True)
+class TaskFrames:
+    """A task as the learner sees it: frames (3, H, W) uint8 and the target's masks (H, W) uint8, 0 or 1."""
+
+    train_image: Tensor
+    train_mask: Tensor
+    test_image: Tensor
+    test_mask: Tensor
+
+
+def task_frames(
+    sequences: tuple[Sequence, ...], task: Task, config: AugmentationConfig, seed: int, short_side: int, long_side: int
+) -> TaskFrames:
+    """Reads, decodes and augments just the frames that ``task`` names.
+
+    The same (task, config, seed, sides) gives the same pixels anywhere: draws depend on (seed, epoch, index).
+
+    Args:
+        sequences: the dataset that the task's numbers refer to.
+        task: what to make.
+        config: ranges.
+        seed: of the training.
+        short_side, long_side: frames are resized to these first, as in ``resized``.
+
+    Raises:
+        BadInput: a frame that cannot be decoded, has no mask, or does not show the object that the task names.
+    """
+    rng = np.random.default_rng((seed, task.epoch, task.index, 1))  # the plan's own draws have no fourth number
+    look = _Look.draw(config, rng)
+    frames: list[Tensor] = []
+    for moment in ("train_frame", "test_frame"):
+        image, mask = _object(sequences, task.sequence, getattr(task, moment), task.object_id, short_side, long_side)
+        if look.flip:
+            image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
+        image, mask = _warp_keeping_object(image, mask, config, rng)
+        if task.donor is not None:
+            donor = _object(
+                sequences, task.donor.sequence, getattr(task.donor, moment), task.donor.object_id, short_side, long_side
+            )
+            image, mask = _paste(image, mask, *donor, task.donor.is_target, config, rng)
+        frames += [look.apply(image), mask]
+    return TaskFrames(*frames)
+
+
+def resized(image: Tensor, short_side: int, long_side: int) -> Tensor:
+    """A frame (3, H, W) uint8 or mask (H, W) uint8 at the model's input size.
+
+    The shorter side becomes ``short_side``, or less where the longer side would exceed ``long_side``. Frames are
+    filtered bilinearly with antialiasing; masks take the nearest pixel.
+    """
+    size = input_size((image.shape[-2], image.shape[-1]), short_side, long_side)
+    if image.dim() == 2:
+        mask: Tensor = F.resize(image[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT)
+        return mask[0]
+    frame: Tensor = F.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return frame
+
+
+def input_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
+    """(H, W) of a frame -> (H, W) of the model's input; the aspect ratio is kept to the nearest pixel."""
+    factor = min(short_side / min(size), long_side / max(size))
+    return max(round(size[0] * factor), 1), max(round(size[1] * factor), 1)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What both frames of a task share."""
+
+    flip: bool
+    factors: tuple[float, float, float, float]
+    channels: tuple[int, ...]
+
+    @staticmethod
+    def draw(config: AugmentationConfig, rng: np.random.Generator) -> "_Look":
+        flip = bool(rng.random() < config.flip)
+        brightness, contrast, saturation = (
+            float(rng.uniform(1 - amount, 1 + amount))
+            for amount in (config.brightness, config.contrast, config.saturation)
+        )
+        hue = float(rng.uniform(-config.hue, config.hue))
+        permuted = rng.random() < config.channel_permutation
+        order = rng.permutation(3)
+        return _Look(flip, (brightness, contrast, saturation, hue), tuple(order.tolist()) if permuted else (0, 1, 2))
+
+    def apply(self, image: Tensor) -> Tensor:
+        brightness, contrast, saturation, hue = self.factors
+        image = F.adjust_brightness(image, brightness)
+        image = F.adjust_contrast(image, contrast)
+        image = F.adjust_saturation(image, saturation)
+        if hue:
+            image = F.adjust_hue(image, hue)
+        return image[list(self.channels)].contiguous()
+
+
+def _object(
+    sequences: tuple[Sequence, ...], sequence: int, position: int, object_id: int, short_side: int, long_side: int
+) -> tuple[Tensor, Tensor]:
+    source = sequences[sequence]
+    image, ids = source.frame(position)
+    if ids is None or not bool((ids == object_id).any()):
+        raise BadInput(
+            f"{source.dataset}/{source.name}/{source.frame_names[position]}: object {object_id} is not in its mask, "
+            "though the index says so; encode the dataset again"
+        )
+    return resized(image, short_side, long_side), resized((ids == object_id).to(torch.uint8), short_side, long_side)
+
+
+def _warp(
+    image: Tensor,
+    mask: Tensor,
+    config: AugmentationConfig,
+    rng: np.random.Generator,
+    shift: tuple[float, float],
+    centre: tuple[float, float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Rotation and zoom about ``centre`` (x, y; the frame's own by default), then a shift (x, y), all in pixels.
+
+    The canvas stays, its border is black (facts section 3).
+    """
+    angle = float(rng.uniform(-config.rotation, config.rotation))
+    zoom = float(rng.uniform(*config.scale))
+    warped = [
+        F.affine(
+            part,
+            angle=angle,
+            translate=list(shift),
+            scale=zoom,
+            shear=[0.0, 0.0],
+            interpolation=InterpolationMode.BILINEAR,  # of the image; a tv_tensors.Mask takes its nearest pixel
+            center=None if centre is None else list(centre),
+        )
+        for part in (tv_tensors.Image(image), tv_tensors.Mask(mask))
+    ]
+    return warped[0].as_subclass(Tensor), warped[1].as_subclass(Tensor)
+
+
+def _warp_keeping_object(
+    image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    height, width = mask.shape
+    for _ in range(TRIES):
+        x, y = rng.uniform(-config.translation, config.translation, size=2)
+        warped_image, warped_mask = _warp(image, mask, config, rng, (x * width, y * height))
+        if _visible(warped_mask):
+            return warped_image, warped_mask
+    return image, mask
+
+
+def _paste(
+    image: Tensor,
+    mask: Tensor,
+    donor_image: Tensor,
+    donor_mask: Tensor,
+    donor_is_target: bool,
+    config: AugmentationConfig,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The donor's object, warped on its own, over ``image``, with its centre at a random place of the frame.
+
+    Where no place leaves the target visible, a donor that is the target is pasted as it is, and another not at all.
+    """
+    height, width = mask.shape
+    donor_image, donor_mask = _fitted(donor_image, height, width), _fitted(donor_mask, height, width)
+    ys, xs = torch.where(donor_mask > 0)
+    centre = (float(xs.double().mean()), float(ys.double().mean())) if len(ys) else (width / 2, height / 2)
+    for _ in range(TRIES):
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        shift = (float(x) - centre[0], float(y) - centre[1])
+        pasted_image, pasted_mask = _warp(donor_image, donor_mask, config, rng, shift, centre)
+        remaining = mask * (1 - pasted_mask)
+        target = pasted_mask if donor_is_target else remaining
+        if _visible(target) and (donor_is_target or remaining.sum() >= MIN_REMAINING * mask.sum()):
+            return torch.where(pasted_mask.bool(), pasted_image, image), target
+    if donor_is_target:
+        return torch.where(donor_mask.bool(), donor_image, image), donor_mask
+    return image, mask
+
+
+def _fitted(part: Tensor, height: int, width: int) -> Tensor:
+    """The top left ``height`` x ``width`` of a frame or mask, zeros where it is smaller."""
+    cut = part[..., :height, :width]
+    return torch.nn.functional.pad(cut, (0, width - cut.shape[-1], 0, height - cut.shape[-2]))
+
+
+def _visible(mask: Tensor) -> bool:
+    return int(mask.sum()) >= max(MIN_AREA * mask.numel(), 4)

@@ -1,0 +1,147 @@
+"""Tasks: a sequence, an object, a frame to fine-tune on and a frame to do well on; the seeded plan of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from eosvos.data.parquet import EncodedDataset
+from eosvos.errors import BadInput
+
+MIN_AREA = 1 / 1000
+"""An object is learned from where it covers at least this share of the frame."""
+
+Visible = Mapping[int, Sequence[int]]
+"""Per object id of a sequence the positions of the frames in which it is visible."""
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """How tasks are drawn."""
+
+    frames: Literal["two", "one"] = "two"
+    """Train and test on two different frames of a sequence, or on one frame augmented twice (the paper's choice)."""
+    paste: float = 0.0
+    """Share of the tasks into which an object of another sequence is pasted; half of the time it is the target."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.paste <= 1:
+            raise ValueError(f"paste: must be within 0 and 1, got {self.paste}")
+
+
+@dataclass(frozen=True)
+class Donor:
+    """An object of another sequence, to be pasted into a task's two frames."""
+
+    sequence: int
+    object_id: int
+    train_frame: int
+    test_frame: int
+    is_target: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """One meta-learning task (paper section 3.1), named by numbers alone.
+
+    Attributes:
+        epoch, index: which pass over all objects, and the place within it; every draw of the task depends on them.
+        position: place in the whole training, ``epoch * objects + index``.
+        sequence: index of the sequence in its dataset.
+        object_id: the object that is the target, or that shares the frame with a pasted target.
+        train_frame, test_frame: positions in the sequence.
+        donor: the object to paste in, or None.
+    """
+
+    epoch: int
+    index: int
+    position: int
+    sequence: int
+    object_id: int
+    train_frame: int
+    test_frame: int
+    donor: Donor | None
+
+
+def learnable(dataset: EncodedDataset) -> list[Visible]:
+    """Per sequence: object id -> positions of the frames in which it covers at least ``MIN_AREA``."""
+    pixels = dataset.index["height"].to_numpy() * dataset.index["width"].to_numpy()
+    result: list[Visible] = []
+    first = 0
+    for index, sequence in enumerate(dataset.sequences):
+        areas = dataset.areas(index)
+        result.append(
+            {
+                object_id: tuple(
+                    position
+                    for position, area in zip(positions, areas[object_id], strict=True)
+                    if area >= MIN_AREA * pixels[first + position]
+                )
+                for object_id, positions in dataset.visible(index).items()
+            }
+        )
+        first += len(sequence)
+    return result
+
+
+def plan_epoch(visible: Sequence[Visible], config: PlanConfig, seed: int, epoch: int) -> list[Task]:
+    """One pass over all objects of all sequences, in an order and with frames that (seed, epoch) decide.
+
+    Args:
+        visible: per sequence, where its objects are visible.
+        config: how to draw.
+        seed: of the training.
+        epoch: number of the pass, from 0.
+
+    Raises:
+        BadInput: no object is visible in any frame, or there is but one sequence to paste from.
+    """
+    objects = [(s, o) for s, ids in enumerate(visible) for o, frames in sorted(ids.items()) if len(frames) > 0]
+    if not objects:
+        raise BadInput("the data has no frame with a visible object; encode a split that has annotations")
+    if config.paste > 0 and len({s for s, _ in objects}) < 2:
+        raise BadInput("pasting needs objects of at least two sequences; add data or set --paste 0")
+    order = np.random.default_rng((seed, epoch)).permutation(len(objects))
+    tasks = []
+    for index, place in enumerate(order):
+        rng = np.random.default_rng((seed, epoch, index))
+        sequence, object_id = objects[int(place)]
+        train, test = _two_frames(rng, visible[sequence][object_id], config.frames)
+        donor = None
+        if rng.random() < config.paste:
+            other, other_id = objects[rng.integers(len(objects))]
+            while other == sequence:  # at least two sequences have objects, so this ends
+                other, other_id = objects[rng.integers(len(objects))]
+            donor = Donor(other, other_id, *_two_frames(rng, visible[other][other_id], "two"), bool(rng.random() < 0.5))
+        tasks.append(Task(epoch, index, epoch * len(objects) + index, sequence, object_id, train, test, donor))
+    return tasks
+
+
+def plan(
+    visible: Sequence[Visible], config: PlanConfig, seed: int, meta_batch: int, first_step: int, last_step: int
+) -> Iterator[Task]:
+    """The tasks of outer steps ``first_step`` up to but without ``last_step``, in order.
+
+    Step s takes positions ``s * meta_batch`` to ``(s + 1) * meta_batch - 1``; epochs follow one another without a gap,
+    so that every object is seen equally often. A pure function of its arguments.
+    """
+    first, last = first_step * meta_batch, last_step * meta_batch
+    per_epoch = len(plan_epoch(visible, config, seed, 0))
+    for epoch in range(first // per_epoch, (last + per_epoch - 1) // per_epoch):
+        for task in plan_epoch(visible, config, seed, epoch):
+            if first <= task.position < last:
+                yield task
+
+
+def share(tasks: Iterator[Task], meta_batch: int, worker: int, workers: int) -> Iterator[Task]:
+    """The tasks of one worker of ``workers``: those in slots s of each meta-batch with ``s % workers == worker``."""
+    return (task for task in tasks if task.position % meta_batch % workers == worker)
+
+
+def _two_frames(rng: np.random.Generator, frames: Sequence[int], kind: str) -> tuple[int, int]:
+    if kind == "one" or len(frames) == 1:
+        frame = frames[int(rng.integers(len(frames)))]
+        return frame, frame
+    first, second = rng.choice(len(frames), size=2, replace=False).tolist()
+    return frames[first], frames[second]

@@ -1,0 +1,1 @@
+"""Learning to fine-tune: the Optimization, the inner loop, its meta-gradient, the parent."""

@@ -1,0 +1,63 @@
+"""Fine-tuning: T plain gradient steps with one learning rate per neuron, in place."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eosvos.model.mask_rcnn import Batch, MaskRCNN
+
+
+def generator(*ids: int) -> torch.Generator:
+    """A CPU generator that depends on ``ids`` (each at least 0) alone: on what a draw belongs to."""
+    seed = int(np.random.SeedSequence(ids).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator().manual_seed(seed)
+
+
+def load_parameters(model: MaskRCNN, values: list[Tensor]) -> None:
+    """Copies ``values``, one per trainable parameter in the model's order, into the model."""
+    with torch.no_grad():
+        torch._foreach_copy_(list(model.parameters()), values)
+
+
+def gradient(model: MaskRCNN, batch: Batch, draws: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+    """Loss and its gradient: a detached scalar, and one tensor per trainable parameter in the model's order."""
+    loss = model.loss(batch, draws)
+    gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True, allow_unused=True)
+    return loss.detach(), list(gradients)
+
+
+def fine_tune(
+    model: MaskRCNN,
+    batch: Batch,
+    rates: list[Tensor],
+    steps: Iterable[int],
+    seed: tuple[int, ...],
+    gradient_sum: list[Tensor] | None = None,
+) -> list[float]:
+    """Inner steps theta <- theta - lambda * g (paper equation 3), on the model's own parameters.
+
+    Args:
+        model: its parameters are changed in place.
+        batch: what to learn from.
+        rates: learning rates, broadcastable to the model's parameters, in their order.
+        steps: indices of the steps to take, such as ``range(5)``; the samples drawn in step t depend on ``seed`` and t.
+        seed: ids (each at least 0) of what this fine-tuning belongs to.
+        gradient_sum: where given, the gradients of all steps are added to it.
+
+    Returns:
+        the training loss before each step. It stops at the first that is not finite, without taking that step.
+    """
+    parameters = list(model.parameters())
+    losses: list[float] = []
+    for step in steps:
+        loss, gradients = gradient(model, batch, generator(*seed, step))
+        losses.append(float(loss))
+        if not np.isfinite(losses[-1]):
+            break
+        with torch.no_grad():
+            torch._foreach_addcmul_(parameters, gradients, rates, value=-1)
+            if gradient_sum is not None:
+                torch._foreach_add_(gradient_sum, gradients)
+    return losses

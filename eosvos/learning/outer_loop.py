@@ -1,0 +1,147 @@
+"""The outer loop's state and step: what is learned, as flat tensors, moved by RAdam."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """The outer loop (paper section 3.2; facts.md sections 2 and 8)."""
+
+    steps: int = 100_000
+    """Outer steps in all."""
+    meta_batch: int = 4
+    """Tasks per outer step, over all workers."""
+    learning_rate: float = 1e-5
+    """Outer learning rate of the initialization."""
+    log_rates_learning_rate: float = 0.05
+    """Outer learning rate of the log learning rates; a parent has none and ignores it."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """RAdam's decay rates of the first and second moment."""
+    weight_decay: float = 1e-3
+    """Decoupled weight decay of the initialization; learning rates have none."""
+    clip_norm: float = 10.0
+    """The initialization's gradient is scaled down to this norm."""
+    anneal: float = 0.4
+    """Over this last share of the steps both outer learning rates fall linearly to zero."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "meta_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "log_rates_learning_rate", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: must be at least 0, got {getattr(self, name)}")
+        if not self.clip_norm > 0:
+            raise ValueError(f"clip_norm: must be above 0, got {self.clip_norm}")
+        if not 0 <= self.anneal <= 1:
+            raise ValueError(f"anneal: must be within 0 and 1, got {self.anneal}")
+
+    def factor(self, step: int) -> float:
+        """What the outer learning rates are multiplied by at ``step``, in (0, 1]."""
+        return min(1.0, (self.steps - step) / max(self.anneal * self.steps, 1))
+
+
+class Learned:
+    """The initialization and, in meta-training, the log learning rates: one flat tensor each, and their optimizer.
+
+    Attributes:
+        initialization, log_rates: flat parameters, float; ``log_rates`` is empty for a parent.
+        initialization_views, log_rates_views: the same memory, in the model's order and shapes.
+    """
+
+    def __init__(self, initialization: list[Tensor], log_rates: list[Tensor], config: OuterConfig) -> None:
+        self.config = config
+        self.initialization, self.initialization_views = _flat(initialization)
+        self.log_rates, self.log_rates_views = _flat(log_rates)
+        self.optimizer = torch.optim.RAdam(
+            [
+                {"params": [self.initialization], "weight_decay": config.weight_decay},
+                {"params": [self.log_rates], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
+            betas=config.betas,
+            decoupled_weight_decay=True,
+        )
+
+    def step(self, mean_gradient: "GradientSum", step: int) -> None:
+        """One outer step on the mean gradient over the kept tasks of a meta-batch; ``step`` counts from 0."""
+        factor = self.config.factor(step)
+        rates = (self.config.learning_rate, self.config.log_rates_learning_rate)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor
+        norm = mean_gradient.initialization.norm()
+        self.initialization.grad = mean_gradient.initialization * (self.config.clip_norm / norm).clamp(max=1)
+        self.log_rates.grad = mean_gradient.log_rates.clone()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """The optimizer's state, by name, for a checkpoint."""
+        return {
+            f"optimizer.{index}.{name}": value
+            for index, parameter in self.optimizer.state_dict()["state"].items()
+            for name, value in parameter.items()
+        }
+
+    def load_optimizer_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restores what ``optimizer_tensors`` gave."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                state.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+
+
+class GradientSum:
+    """Gradients of tasks added up in one flat buffer, which travels in a single all-reduce.
+
+    Attributes:
+        buffer: (P + R + 3,) float: initialization, log learning rates, then the number of kept tasks and the sums of
+            their test losses at 0 and at T.
+    """
+
+    def __init__(self, like: Learned) -> None:
+        sizes = [like.initialization.numel(), like.log_rates.numel(), 3]
+        self.buffer = torch.zeros(sum(sizes), dtype=like.initialization.dtype, device=like.initialization.device)
+        self.initialization, self.log_rates, self._counts = torch.split(self.buffer, sizes)
+        self._initialization_views = _views(self.initialization, like.initialization_views)
+        self._log_rates_views = _views(self.log_rates, like.log_rates_views)
+
+    def add(self, initialization: list[Tensor], log_rates: list[Tensor], loss_at_0: float, loss_at_T: float) -> None:
+        """Adds one task."""
+        torch._foreach_add_(self._initialization_views, initialization)
+        if log_rates:
+            torch._foreach_add_(self._log_rates_views, log_rates)
+        self._counts += self._counts.new_tensor([1.0, loss_at_0, loss_at_T])
+
+    def mean(self) -> tuple[int, float, float]:
+        """Turns the sum into the mean over the kept tasks.
+
+        Returns:
+            number of kept tasks, mean test loss at 0, mean test loss at T. With no task kept everything is 0.
+        """
+        kept = int(self._counts[0])
+        if kept:
+            self.buffer /= kept
+        return kept, float(self._counts[1]), float(self._counts[2])
+
+    def clear(self) -> None:
+        """Back to an empty sum."""
+        self.buffer.zero_()
+
+
+def _flat(tensors: Iterable[Tensor]) -> tuple[nn.Parameter, list[Tensor]]:
+    tensors = list(tensors)
+    joined = torch.cat([tensor.detach().flatten() for tensor in tensors]) if tensors else torch.zeros(0)
+    parameter = nn.Parameter(joined)
+    return parameter, _views(parameter.data, tensors)
+
+
+def _views(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
+    parts = torch.split(flat, [tensor.numel() for tensor in like]) if like else ()
+    return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]

@@ -1,0 +1,1 @@
+"""Mask R-CNN for one object: torchvision's, extended by subclassing."""

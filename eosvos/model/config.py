@@ -1,0 +1,102 @@
+"""What a Mask R-CNN of ours looks like, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+BACKBONE_LEVELS = {"tiny": 3, "mobilenet_v2": 4, "resnet18": 4, "resnet50": 4}
+"""Feature levels that each backbone hands to the pyramid, which adds one pooled level on top."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A two-class (background, object) Mask R-CNN. The defaults are the paper's (facts section 1)."""
+
+    backbone: Literal["tiny", "mobilenet_v2", "resnet18", "resnet50"] = "resnet50"
+    """Convolutional body under the feature pyramid."""
+    normalization: Literal["group", "frozen_batch"] = "group"
+    """Group normalization, or batch normalization with frozen statistics and trainable affine (`tiny`: group only)."""
+    short_side: int = 800
+    """Frames are resized so that their shorter side has this many pixels ..."""
+    long_side: int = 1333
+    """... or fewer, where the longer side would exceed this."""
+    widths: tuple[int, ...] = (24, 48, 96)
+    """Channels of the three stages of `tiny` (strides 4, 8, 16)."""
+    fpn_channels: int = 256
+    """Channels of every pyramid level."""
+    anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
+    """Anchor size in pixels for each pyramid level, the pooled one last; aspect ratios are 0.5, 1 and 2."""
+    rpn_samples: int = 256
+    """Anchors sampled per image for the RPN's losses."""
+    proposals_train: int = 2000
+    """Proposals kept (before per-level NMS: per level; after: in all) while training."""
+    proposals_test: int = 1000
+    """Proposals kept while segmenting."""
+    roi_samples: int = 512
+    """Proposals sampled per image for the box and mask losses, a quarter of them positive."""
+    box_head_channels: int = 1024
+    """Width of the two fully connected layers of the box head."""
+    mask_head_channels: tuple[int, ...] = (256, 256, 256, 256)
+    """Channels of the mask head's 3x3 convolutions; the transposed convolution behind them has the last one's."""
+    mask_roi_size: int = 28
+    """Side of the features pooled for the mask head; mask logits have twice this side."""
+    mask_loss: Literal["lovasz_hinge", "cross_entropy"] = "lovasz_hinge"
+    """Loss on the mask logits of positive proposals."""
+
+    def __post_init__(self) -> None:
+        levels = BACKBONE_LEVELS.get(self.backbone)
+        if levels is None:
+            raise ValueError(f"backbone {self.backbone!r}: choose one of {', '.join(BACKBONE_LEVELS)}")
+        if len(self.anchor_sizes) != levels + 1:
+            raise ValueError(f"anchor_sizes: {self.backbone} needs {levels + 1} values, got {len(self.anchor_sizes)}")
+        if self.backbone == "tiny" and (len(self.widths) != 3 or self.normalization != "group"):
+            raise ValueError("backbone tiny: needs three widths and group normalization")
+        for name in (
+            "short_side",
+            "fpn_channels",
+            "rpn_samples",
+            "proposals_train",
+            "proposals_test",
+            "roi_samples",
+            "box_head_channels",
+            "mask_roi_size",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if self.long_side < self.short_side:
+            raise ValueError(f"long_side: must be at least short_side ({self.short_side}), got {self.long_side}")
+        if not self.mask_head_channels or min(self.mask_head_channels) < 1:
+            raise ValueError(f"mask_head_channels: needs at least one positive value, got {self.mask_head_channels}")
+
+
+TINY = ModelConfig(
+    backbone="tiny",
+    short_side=128,
+    long_side=256,
+    fpn_channels=48,
+    anchor_sizes=(20, 36, 56, 80),
+    rpn_samples=64,
+    proposals_train=128,
+    proposals_test=64,
+    roi_samples=64,
+    box_head_channels=128,
+    mask_head_channels=(48, 48),
+    mask_roi_size=14,
+)
+"""About 0.6 million parameters, for 128x128 synthetic video on a CPU."""
+
+MOBILENET_240P = ModelConfig(
+    backbone="mobilenet_v2",
+    normalization="frozen_batch",
+    short_side=240,
+    long_side=480,
+    fpn_channels=96,
+    anchor_sizes=(24, 48, 96, 160, 224),
+    rpn_samples=64,
+    proposals_train=256,
+    proposals_test=128,
+    roi_samples=64,
+    box_head_channels=256,
+    mask_head_channels=(96, 96),
+    mask_roi_size=14,
+)
+"""3.75 million parameters, for DAVIS on two CPU cores (facts.md section 8)."""

@@ -1,0 +1,60 @@
+"""Losses on mask logits: Lovász hinge and binary cross-entropy."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import roi_align
+
+
+def lovasz_hinge(logits: Tensor, targets: Tensor) -> Tensor:
+    """Lovász hinge, a convex surrogate of the Jaccard loss (Berman et al. 2018; paper section 3.3), one per mask.
+
+    Args:
+        logits: (N, P) float, one row per mask, one column per pixel.
+        targets: (N, P) of the same type, 0 or 1.
+
+    Returns:
+        (N,) losses, each at least 0. The weights of the sorted errors carry no gradient.
+    """
+    signs = 2 * targets - 1
+    errors, order = torch.sort(1 - logits * signs, dim=1, descending=True)
+    sorted_targets = targets.gather(1, order)
+    total = sorted_targets.sum(dim=1, keepdim=True)
+    intersection = total - sorted_targets.cumsum(dim=1)
+    union = total + (1 - sorted_targets).cumsum(dim=1)
+    jaccard = 1 - intersection / union
+    weights = torch.cat((jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]), dim=1)
+    return (F.relu(errors) * weights.detach()).sum(dim=1)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy, averaged over pixels: (N, P), (N, P) -> (N,)."""
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+
+
+MASK_LOSSES = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}
+
+
+def mask_loss(kind: str, logits: Tensor, boxes: list[Tensor], masks: list[Tensor]) -> Tensor:
+    """Loss of the mask head over the positive proposals of a batch.
+
+    Args:
+        kind: a key of ``MASK_LOSSES``.
+        logits: (N, M, M) float, for the proposals of all images in order.
+        boxes: per image (N_i, 4) float, pixels of the padded input.
+        masks: per image (H, W), the object's mask, 0 or 1.
+
+    Returns:
+        scalar: the mean over proposals; 0 with a gradient of 0 where there is none.
+    """
+    if logits.shape[0] == 0:
+        return logits.sum() * 0
+    side = logits.shape[-1]
+    targets = torch.cat(
+        [
+            roi_align(mask[None, None].to(logits.dtype), [proposals.to(logits.dtype)], (side, side), 1.0)[:, 0]
+            for mask, proposals in zip(masks, boxes, strict=True)
+        ]
+    )
+    binary = (targets >= 0.5).to(logits.dtype)
+    return MASK_LOSSES[kind](logits.flatten(1), binary.flatten(1)).mean()

@@ -1,0 +1,1 @@
+"""Test time: from the first frame and mask to a mask for every frame."""

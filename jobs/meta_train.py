@@ -1,0 +1,28 @@
+"""Meta-train: learn an initialization and one learning rate per neuron so that T fine-tuning steps segment."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from cluster.presets import META
+from cluster.training import MetaTraining, train
+from eosvos.cli import parse_preset, run, to_dict
+
+DESCRIPTION = """Meta-train on an encoded dataset. The same command again resumes.
+
+Examples:
+    python jobs/meta_train.py --preset davis2016-small --data runs/data/fit \\
+        --parent runs/parent_train/davis2016-small/last.safetensors
+    ray job submit --working-dir . -- python jobs/meta_train.py --data /shared/fit --out /shared/runs/meta
+"""
+
+
+def main() -> None:
+    training, preset = parse_preset(MetaTraining, META, DESCRIPTION)
+    training = replace(training, out=training.out or Path("runs/meta_train") / preset)
+    print(json.dumps(to_dict(training), indent=2))
+    print(f"last checkpoint: {train(training)}")
+
+
+if __name__ == "__main__":
+    run(main)
