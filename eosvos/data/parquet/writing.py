@@ -91,13 +91,13 @@ def _check_same(out: Path, spec: Mapping[str, Any]) -> None:
 
 
 def _check_sequences(ordered: list[Sequence], out: Path) -> None:
+    if not ordered:
+        raise BadInput(f"{out}: there are no sequences to encode; give at least one")
     for sequence, following in zip(ordered, [*ordered[1:], None], strict=True):
         if len(sequence) == 0:
             raise BadInput(f"{sequence.dataset}/{sequence.name}: has no frames; leave the sequence out")
         if following and (sequence.dataset, sequence.name) == (following.dataset, following.name):
             raise BadInput(f"{sequence.dataset}/{sequence.name}: occurs twice; give each sequence a name of its own")
-    if not ordered:
-        raise BadInput(f"{out}: there are no sequences to encode; give at least one")
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def davis_root(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_sequence() -> Callable[..., Sequence]:
     """Masks, one per frame, each an (H, W) uint8 array or None -> a sequence of noise with these masks."""
 

@@ -1,0 +1,123 @@
+"""The command: exit codes, one line on stderr, and a second run that finds the work done."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eosvos.data.parquet import open_dataset
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+
+JOB = Path(__file__).parents[2] / "jobs" / "encode_dataset.py"
+
+
+@pytest.fixture
+def davis_root(tmp_path: Path) -> Path:
+    root = tmp_path / "davis"
+    lines = []
+    for folder in ("JPEGImages/480p/bear", "Annotations/480p/bear", "ImageSets/480p"):
+        (root / folder).mkdir(parents=True)
+    for frame in range(3):
+        image, mask = f"/JPEGImages/480p/bear/{frame:05d}.jpg", f"/Annotations/480p/bear/{frame:05d}.png"
+        Image.fromarray(np.full((20, 30, 3), 80 * frame, np.uint8)).save(root / image[1:])
+        Image.fromarray(np.eye(20, 30, dtype=np.uint8) * 255).save(root / mask[1:])
+        lines.append(f"{image} {mask}")
+    (root / "ImageSets/480p/train.txt").write_text("\n".join(lines))
+    return root
+
+
+def _process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(JOB), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _here(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The same without a new process; its exit code."""
+    monkeypatch.setattr(sys, "argv", [str(JOB), *map(str, arguments)])
+    try:
+        runpy.run_path(str(JOB), run_name="__main__")
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+def test_encode_once_and_again(tmp_path: Path, davis_root: Path) -> None:
+    arguments = ("--layout", "davis2016", "--root", davis_root, "--split", "train", "--out", tmp_path / "out")
+    first = _process(*arguments)
+    assert (first.returncode, first.stderr) == (0, "")
+    dataset = open_dataset(tmp_path / "out")
+    for line in ("sequences 1", "frames 3", "objects 1", f"hash {dataset.hash}", f"where {tmp_path / 'out'}"):
+        assert line in [" ".join(printed.split()) for printed in first.stdout.splitlines()]
+    again = _process(*arguments)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "already encoded" in again.stdout
+
+
+def test_a_truncated_image(tmp_path: Path, davis_root: Path) -> None:
+    path = davis_root / "JPEGImages/480p/bear/00001.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    done = _process("--layout", "davis2016", "--root", davis_root, "--split", "train", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {path}: not a readable image")
+    assert done.stderr.count("\n") == 1
+    assert [folder.name for folder in tmp_path.iterdir()] == ["davis"]
+
+
+def test_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("--layout", "synthetic", "--frames", 2, "--size", 48, "--objects", 4, "--out", tmp_path / "out")
+    assert _here(monkeypatch, *small, "--split", "held", "--sequences", 2, "--seed", 5) == 0
+    dataset = open_dataset(tmp_path / "out")
+    expected = synthetic("held", 2, SyntheticSettings(size=48, frames=2, objects=4), seed=5)
+    assert [s.read(1).image for s in dataset.sequences] == [s.read(1).image for s in expected]
+    assert dataset.spec == {
+        "layout": "synthetic",
+        "split": "held",
+        "sequences": 2,
+        "seed": 5,
+        "generator": 1,
+        "size": 48,
+        "frames": 2,
+        "objects": 4,
+    }
+
+
+BAD = {
+    "--layout synthetic --split val": "split val: no such synthetic split",
+    "--layout synthetic --split train --sequences 0": "sequences 0",
+    "--layout synthetic --split train --objects 2": "--objects 2: must be between 3 and 8",
+    "--layout synthetic --split train --root .": "--root .: --layout synthetic reads no files",
+    "--layout davis2016 --split train": "--root: missing",
+    "--layout davis2016 --split train --root missing": "missing: no such folder",
+    "--layout davis2016 --split train --root . --frames 3": "--frames: goes with --layout synthetic only",
+    "--layout davis2016 --split val --root DAVIS": "val.txt: no such list; splits that exist here: train",
+}
+
+
+@pytest.mark.parametrize("arguments", BAD)
+def test_bad_input_is_one_line(
+    tmp_path: Path,
+    davis_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+) -> None:
+    given = arguments.replace("DAVIS", str(davis_root)).split()
+    assert _here(monkeypatch, *given, "--out", tmp_path / "out") == 2
+    stderr = capsys.readouterr().err
+    assert BAD[arguments] in stderr
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_dataset_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ("--layout", "synthetic", "--split", "train", "--frames", 1, "--size", 32, "--out", tmp_path / "out")
+    assert _here(monkeypatch, *tiny, "--sequences", 1) == 0
+    assert _here(monkeypatch, *tiny, "--sequences", 2) == 2
+    assert "out: holds a dataset that differs in sequences (1 there, 2 now)" in capsys.readouterr().err
