@@ -11,11 +11,18 @@ from torch import Tensor
 
 from eosvos.learning import optimization as optimizations
 from eosvos.learning.optimization import Optimization, read_safetensors, write_safetensors
-from eosvos.learning.outer_loop import Learned
+from eosvos.learning.outer_loop import Learned, OuterConfig
 
 LAST = "last.safetensors"
 """A copy of the newest Optimization, at a path that does not change."""
 KEEP = 2
+
+
+def learned_state(optimization: Optimization, config: OuterConfig) -> Learned:
+    """The initialization and learning rates of an Optimization, ready for outer steps."""
+    names = [name for name, _ in optimization.model().named_parameters()]
+    rates = list(optimization.log_rates.values()) if optimization.log_rates else []
+    return Learned([optimization.initialization[name] for name in names], rates, config)
 
 
 def latest(folder: Path) -> int | None:

@@ -1,6 +1,6 @@
 """Named configurations of the commands."""
 
-from cluster.training import MetaTraining, Training
+from cluster.config import MetaTraining, Training
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig

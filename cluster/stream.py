@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import ray.data
@@ -72,27 +72,40 @@ def _pipeline(
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=cpus)
     with ray.data.DataContext.current(context):
+        # Actors and not tasks: Ray ends the processes of idle tasks, and each new one imports torch for seconds.
         made: Any = ray.data.from_arrow(blocks).map_batches(
-            cast(Any, _make),  # Ray's types leave out functions with keyword arguments of their own
+            _Maker,
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=DATA_TASK_CPUS,
-            fn_kwargs={"dataset": dataset, "config": config},
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(int(cpus), 1)),
+            fn_constructor_args=(dataset, config),
         )
     for batch in made.iter_batches(batch_size=per_step, batch_format="pyarrow", prefetch_batches=2):
         yield [(_task(row["task"]), TaskFrames(**load(row["frames"]))) for row in batch.to_pylist()]
 
 
-def _make(rows: pa.Table, dataset: EncodedDataset, config: StreamConfig) -> pa.Table:
-    torch.set_num_threads(1)  # a task of the stream asks for a part of one CPU
-    frames = [
-        task_frames(
-            dataset.sequences, _task(text), config.augmentation, config.seed, config.short_side, config.long_side
-        )
-        for text in rows["task"].to_pylist()
-    ]
-    packed = [save({field.name: getattr(made, field.name) for field in dataclasses.fields(made)}) for made in frames]
-    return rows.append_column("frames", pa.array(packed, pa.binary()))
+class _Maker:
+    """Plan rows -> the same rows with their frames; one per process of the stream."""
+
+    def __init__(self, dataset: EncodedDataset, config: StreamConfig) -> None:
+        torch.set_num_threads(1)  # it asks for a part of one CPU
+        self.dataset, self.config = dataset, config
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        config = self.config
+        packed = []
+        for text in rows["task"].to_pylist():
+            frames = task_frames(
+                self.dataset.sequences,
+                _task(text),
+                config.augmentation,
+                config.seed,
+                config.short_side,
+                config.long_side,
+            )
+            packed.append(save({field.name: getattr(frames, field.name) for field in dataclasses.fields(frames)}))
+        return rows.append_column("frames", pa.array(packed, pa.binary()))
 
 
 def _task(text: str) -> Task:

@@ -27,8 +27,8 @@ def tracking_uri() -> str:
     is_absolute = uri.startswith("sqlite:////") or ("://" in uri and not uri.startswith("sqlite:"))
     if is_submitted_job() and not is_absolute:
         raise BadInput(
-            f"MLFLOW_TRACKING_URI={uri}: a submitted job runs in a throw-away copy of the code; set an absolute address, "
-            "such as http://HOST:5000 or sqlite:////shared/mlflow.db, in the env_vars of its runtime environment"
+            f"MLFLOW_TRACKING_URI={uri}: a submitted job runs in a throw-away copy of the code; set an absolute "
+            "address, such as http://HOST:5000 or sqlite:////shared/mlflow.db, in its runtime environment's env_vars"
         )
     return uri or f"sqlite:///{_local_folder() / 'mlflow.db'}"
 

@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from cluster.config import MetaTraining
 from cluster.presets import META
-from cluster.training import MetaTraining, train
+from cluster.training import train
 from eosvos.cli import parse_preset, run, to_dict
 
 DESCRIPTION = """Meta-train on an encoded dataset. The same command again resumes.

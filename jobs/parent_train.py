@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from cluster.config import Training
 from cluster.presets import PARENT
-from cluster.training import Training, train
+from cluster.training import train
 from eosvos.cli import parse_preset, run, to_dict
 
 DESCRIPTION = """Train a parent on an encoded dataset. The same command again resumes.

@@ -1,0 +1,67 @@
+"""Configuration of the trainings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from eosvos.data.augment import AugmentationConfig
+from eosvos.data.tasks import PlanConfig
+from eosvos.learning.outer_loop import OuterConfig
+from eosvos.model.config import ModelConfig
+
+PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
+"""Fields that say where and how a training runs, not what it computes; a resumed run may change them."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A parent's training; the base of meta-training."""
+
+    data: str = ""
+    """Encoded dataset to train on: a folder or URI that jobs/encode_dataset.py wrote."""
+    out: Path | None = None
+    """Run folder; runs/<job>/<preset> by default. The same command on the same folder resumes."""
+    seed: int = 0
+    """Of everything random."""
+    backbone_weights: str = "coco"
+    """Initial weights: coco, imagenet, none, or a safetensors file with torchvision's names."""
+    workers: int = 1
+    """Training workers, each with a CPU or GPU of its own; they share the tasks of each meta-batch."""
+    threads_per_worker: int = 1
+    """Threads of each worker's arithmetic."""
+    gpu: bool = False
+    """Give each worker a GPU."""
+    checkpoint_every: int = 25
+    """Outer steps between checkpoints."""
+    model: ModelConfig = ModelConfig()
+    plan: PlanConfig = PlanConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    outer: OuterConfig = OuterConfig()
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads_per_worker", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed: must be at least 0, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class MetaTraining(Training):
+    """Meta-training of the initialization and its learning rates (paper section 3.2)."""
+
+    T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 5
+    """Fine-tuning steps of the inner loop."""
+    initial_rate: float = 1e-3
+    """Every neuron's learning rate at the start."""
+    parent: Path | None = None
+    """Checkpoint of jobs/parent_train.py to start from, instead of --backbone-weights."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.T < 1:
+            raise ValueError(f"T: must be at least 1, got {self.T}")
+        if not self.initial_rate > 0:
+            raise ValueError(f"initial_rate: must be above 0, got {self.initial_rate}")
