@@ -68,3 +68,13 @@ def worker_resources(workers: int, gpu: bool) -> WorkerResources:
         )
     resources = {"CPU": worker_cpus} | ({"GPU": 1.0} if gpu else {})
     return WorkerResources(resources, max(cpus / workers - worker_cpus, DATA_TASK_CPUS))
+
+
+def bad_input_in(error: BaseException | None) -> BadInput | None:
+    """The bad input that an error was raised from, if any; Ray wraps what a task raises in errors of its own."""
+    while error is not None:
+        inner = getattr(error, "cause", None) or error.__cause__
+        if isinstance(error, BadInput) and not isinstance(inner, BadInput):
+            return BadInput(str(error))
+        error = inner
+    return None

@@ -40,8 +40,10 @@ def _local_folder() -> Path:
 class Tracker:
     """One MLflow run, continued by whoever works in the same run folder again."""
 
-    def __init__(self, uri: str, experiment: str, name: str, folder: Path, params: Mapping[str, Any]) -> None:
-        """Opens the run that ``folder`` remembers at ``uri``, or a new one.
+    def __init__(
+        self, uri: str, experiment: str, name: str, folder: Path, params: Mapping[str, Any], *, resume: bool = True
+    ) -> None:
+        """Opens the run that ``folder`` remembers at ``uri``, or a new one; without ``resume`` always a new one.
 
         Raises:
             BadInput: no tracking server answers at ``uri``.
@@ -50,7 +52,7 @@ class Tracker:
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         try:
             self._client = MlflowClient(uri)
-            self.run_id = self._resumed(folder, uri) or self._new(uri, experiment, name, params)
+            self.run_id = (self._resumed(folder, uri) if resume else None) or self._new(uri, experiment, name, params)
         except MlflowException as error:
             raise BadInput(
                 f"{uri}: MLflow cannot be used there ({error.message}); check MLFLOW_TRACKING_URI"

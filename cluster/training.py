@@ -17,7 +17,7 @@ from ray.util.queue import Empty, Queue
 from cluster import checkpoints
 from cluster.config import PLACEMENT, MetaTraining, Training
 from cluster.run_folder import absolute, claim
-from cluster.session import connect, worker_resources
+from cluster.session import bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
 from cluster.train_worker import train_worker
 from eosvos.cli import flattened, to_dict
@@ -113,7 +113,7 @@ def _fit(training: Training, folder: Path, first_step: int, tracker: Tracker) ->
         trainer.fit()
     except WorkerGroupError as error:
         for failure in error.worker_failures.values():
-            if (bad := _bad_input(failure)) is not None:
+            if (bad := bad_input_in(failure)) is not None:
                 raise bad from error
         raise
     finally:
@@ -121,15 +121,6 @@ def _fit(training: Training, folder: Path, first_step: int, tracker: Tracker) ->
         follower.join()
         queue.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _bad_input(error: BaseException | None) -> BadInput | None:
-    """The bad input among what an error was raised from; Ray wraps what a worker raises in errors of its own."""
-    while error is not None:
-        if isinstance(error, BadInput):
-            return BadInput(str(error).splitlines()[0])
-        error = error.__cause__ or getattr(error, "cause", None)
-    return None
 
 
 def _follow(

@@ -1,0 +1,260 @@
+"""Evaluation: one Ray task per sequence, longest first; scores, predictions, pictures and an MLflow run."""
+
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import ray
+import torch
+import tyro
+from rich.console import Console
+
+from cluster.run_folder import absolute, claim
+from cluster.session import bad_input_in, connect
+from cluster.tracking import Tracker, tracking_uri
+from eosvos.cli import flattened, to_dict
+from eosvos.data.palette import encode_mask
+from eosvos.data.parquet import EncodedDataset, open_dataset
+from eosvos.data.sequence import Sequence, decode_mask
+from eosvos.errors import BadInput
+from eosvos.figures.contact_sheet import contact_sheet
+from eosvos.figures.overlay import overlay
+from eosvos.learning.optimization import Optimization, load
+from eosvos.metrics.sequence_scores import score_sequence
+from eosvos.metrics.table import ObjectResult, Row, object_rows, summarize, terminal_table, write_table
+from eosvos.segmentation.one_shot import AdaptedObject, OneShotSegmenter, SegmentationConfig
+
+SHEET_ROWS = 12
+"""Sequences on the contact sheet, at most: the first ones by name."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate on what, and how."""
+
+    checkpoint: Path
+    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate."""
+    data: str
+    """Encoded dataset to evaluate on."""
+    out: Path | None = None
+    """Folder of the results; runs/evaluate/CHECKPOINT'S_RUN-on-DATA by default."""
+    T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = (0, 1, 5, 10)
+    """Numbers of fine-tuning steps to evaluate."""
+    learning_rate: tuple[float, ...] = ()
+    """One learning rate for every neuron instead of learned ones; several make a grid."""
+    box_propagation: bool = True
+    """Add jittered copies of the object's last box to the proposals."""
+    seed: int = 0
+    """Of the samples drawn while fine-tuning and of the jitter."""
+    threads_per_task: int = 1
+    """Threads, and CPUs, of each sequence's task."""
+    gpu: bool = False
+    """Give each sequence's task a GPU."""
+
+    def __post_init__(self) -> None:
+        if not self.T or min(self.T) < 0 or len(set(self.T)) < len(self.T):
+            raise ValueError(f"T: needs different values of at least 0, got {self.T}")
+        if any(not rate > 0 for rate in self.learning_rate) or len(set(self.learning_rate)) < len(self.learning_rate):
+            raise ValueError(f"learning_rate: needs different values above 0, got {self.learning_rate}")
+        if self.threads_per_task < 1:
+            raise ValueError(f"threads_per_task: must be at least 1, got {self.threads_per_task}")
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """One sequence at one learning rate and T.
+
+    Attributes:
+        index: of the sequence in its dataset.
+        learning_rate: the single rate, or None for learned ones.
+        T: fine-tuning steps.
+        objects: scores and times.
+        masks: per frame the predicted ids as palette PNG; the first is the given mask.
+    """
+
+    index: int
+    learning_rate: float | None
+    T: int
+    objects: tuple[ObjectResult, ...]
+    masks: tuple[bytes, ...]
+
+
+def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
+    """Evaluates a checkpoint and returns the summary: one row per learning rate and T, means over objects.
+
+    Written to ``out``: ``objects`` and ``summary`` as Parquet and CSV, ``predictions/SETTING/SEQUENCE/FRAME.png``,
+    ``overview.png``; the same to MLflow.
+
+    Raises:
+        BadInput: a checkpoint, dataset, cluster or tracking address that cannot be used.
+    """
+    evaluation = replace(
+        evaluation,
+        checkpoint=Path(absolute(evaluation.checkpoint, "--checkpoint")),
+        data=absolute(evaluation.data, "--data"),
+        out=Path(absolute(evaluation.out or default_folder(evaluation), "--out")),
+    )
+    uri = tracking_uri()
+    optimization = load(evaluation.checkpoint)
+    if optimization.log_rates is None and not evaluation.learning_rate and max(evaluation.T) > 0:
+        raise BadInput(
+            f"{evaluation.checkpoint}: a parent has no learning rates of its own; give some with --learning-rate"
+        )
+    dataset = open_dataset(evaluation.data)
+    folder = evaluation.out
+    assert folder is not None
+    claim(folder, evaluation)
+    connect()
+    if evaluation.gpu and ray.cluster_resources().get("GPU", 0) < 1:  # type: ignore[no-untyped-call]
+        raise BadInput("--gpu True: the cluster has no GPU; leave the flag out")
+    tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=False)
+    tracker.tags({"data_hash": dataset.hash, "checkpoint_step": str(optimization.facts.get("step"))})
+    try:
+        results = _run(evaluation, optimization, dataset, console)
+        rows = _rows(results)
+        summary = summarize(rows, by=("learning_rate", "T"))
+        write_table(rows, folder, "objects")
+        write_table(summary, folder, "summary")
+        _write_predictions(results, dataset, folder / "predictions")
+        _overview(results, dataset, evaluation, folder / "overview.png")
+        _log(tracker, folder, rows, summary)
+    except BaseException:
+        tracker.end(failed=True)
+        raise
+    tracker.end()
+    console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
+    console.print(f"tables, predictions and overview.png: {folder}\nMLflow: {uri}, run {tracker.run_id}")
+    return summary
+
+
+def default_folder(evaluation: Evaluation) -> Path:
+    """A name that the same command gives again."""
+    return Path("runs/evaluate") / f"{evaluation.checkpoint.parent.name}-on-{Path(evaluation.data).name}"
+
+
+def evaluate_sequence(
+    optimization: Optimization, dataset: EncodedDataset, index: int, evaluation: Evaluation
+) -> list[SequenceResult]:
+    """Fine-tunes on the first frame, segments and scores the rest, for each learning rate and T.
+
+    A larger T goes on from the next smaller one: the draws of a step depend on its number alone.
+
+    Raises:
+        BadInput: a first frame without a mask or an object, or frames that cannot be decoded.
+    """
+    torch.set_num_threads(evaluation.threads_per_task)
+    sequence = dataset.sequences[index]
+    frames = [sequence.frame(position) for position in range(len(sequence))]
+    images, truths = [image for image, _ in frames], [mask for _, mask in frames]
+    first_mask = truths[0]
+    if first_mask is None or not first_mask.any():
+        raise BadInput(f"{dataset.uri}, {sequence.name}: its first frame has no object, so there is nothing to follow")
+    results: list[SequenceResult] = []
+    for rate in evaluation.learning_rate or (None,):
+        config = SegmentationConfig(max(evaluation.T), evaluation.box_propagation, evaluation.seed)
+        at_rate = optimization if rate is None else optimization.with_single_rate(rate)
+        segmenter = OneShotSegmenter(at_rate, config, "cuda" if evaluation.gpu else "cpu")
+        objects = segmenter.begin(images[0], first_mask)
+        for T in sorted(evaluation.T):
+            if T == 0 and results:  # the rate does not matter before the first step
+                results.append(replace(results[0], learning_rate=rate))
+                continue
+            segmenter.fine_tune(objects, T)
+            masks = [first_mask, *segmenter.follow(objects, images[1:])]
+            scores = score_sequence(masks, truths, [adapted.id for adapted in objects], sequence.name)
+            scored = tuple(
+                ObjectResult(sequence.dataset, sequence.name, len(sequence), _seconds(adapted), own)
+                for adapted, own in zip(objects, scores, strict=True)
+            )
+            results.append(SequenceResult(index, rate, T, scored, tuple(encode_mask(mask) for mask in masks)))
+    return results
+
+
+def _seconds(adapted: AdaptedObject) -> float:
+    return adapted.fine_tuning_seconds + adapted.segmentation_seconds
+
+
+def _run(
+    evaluation: Evaluation, optimization: Optimization, dataset: EncodedDataset, console: Console
+) -> list[SequenceResult]:
+    work = [len(sequence) * len(dataset.visible(index)) for index, sequence in enumerate(dataset.sequences)]
+    longest_first = sorted(range(len(work)), key=lambda index: -work[index])
+    task = ray.remote(num_cpus=evaluation.threads_per_task, num_gpus=int(evaluation.gpu))(evaluate_sequence)
+    shared = ray.put(optimization)
+    pending = {task.remote(shared, dataset, index, evaluation): index for index in longest_first}
+    results: list[SequenceResult] = []
+    started, finished = time.monotonic(), 0
+    while pending:
+        (ready, *_), _ = ray.wait(list(pending), num_returns=1)
+        finished += work[pending[ready]]
+        name = dataset.sequences[pending.pop(ready)].name
+        try:
+            own: list[SequenceResult] = ray.get(ready)
+        except Exception as error:
+            if (bad := bad_input_in(error)) is not None:
+                raise bad from error
+            raise
+        results += own
+        left = round((time.monotonic() - started) * (sum(work) - finished) / finished)
+        scores = ", ".join(
+            f"{100 * sum(o.scores.j_and_f for o in r.objects) / len(r.objects):.1f} at {_setting(r.learning_rate, r.T)}"
+            for r in own
+        )
+        done = len(work) - len(pending)
+        console.print(f"{done}/{len(work)} {name}: J&F {scores}; {left // 60}:{left % 60:02d} left", highlight=False)
+    return sorted(results, key=lambda result: (result.learning_rate or 0.0, result.T, result.index))
+
+
+def _setting(rate: float | None, T: int) -> str:
+    return f"T={T}" if rate is None else f"T={T} rate={rate:g}"
+
+
+def _rows(results: list[SequenceResult]) -> list[Row]:
+    return [
+        row
+        for result in results
+        for row in object_rows(result.objects, {"learning_rate": result.learning_rate, "T": result.T})
+    ]
+
+
+def _write_predictions(results: list[SequenceResult], dataset: EncodedDataset, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for result in results:
+        sequence = dataset.sequences[result.index]
+        own = folder / _setting(result.learning_rate, result.T).replace(" ", "_") / sequence.name
+        own.mkdir(parents=True)
+        for name, mask in zip(sequence.frame_names, result.masks, strict=True):
+            (own / f"{name}.png").write_bytes(mask)
+
+
+def _overview(results: list[SequenceResult], dataset: EncodedDataset, evaluation: Evaluation, path: Path) -> None:
+    """A contact sheet: per sequence the given mask, then its last scored frame at each setting, then the truth."""
+    settings = list(dict.fromkeys((result.learning_rate, result.T) for result in results))
+    rows = []
+    for index, sequence in list(enumerate(dataset.sequences))[:SHEET_ROWS]:
+        own = {(result.learning_rate, result.T): result for result in results if result.index == index}
+        position = own[settings[0]].objects[0].scores.positions[-1]
+        image, truth = sequence.frame(position)
+        first, given = sequence.frame(0)
+        assert truth is not None
+        assert given is not None
+        shown = [overlay(image, _decoded(own[setting], position, sequence)) for setting in settings]
+        rows.append((sequence.name, [overlay(first, given), *shown, overlay(image, truth)]))
+    contact_sheet(rows, ["given", *(_setting(*setting) for setting in settings), "truth"]).save(path)
+
+
+def _decoded(result: SequenceResult, position: int, sequence: Sequence) -> torch.Tensor:
+    return decode_mask(result.masks[position], f"prediction of {sequence.name}", merge_objects=False)
+
+
+def _log(tracker: Tracker, folder: Path, rows: list[Row], summary: list[Row]) -> None:
+    per_sequence = summarize(rows, by=("learning_rate", "T", "sequence"))
+    for row in [*summary, *per_sequence]:
+        rate = "" if row["learning_rate"] is None else f"rate_{row['learning_rate']:g}/"
+        prefix = rate + (f"sequences/{row['sequence']}/" if "sequence" in row else "")
+        names = ("j_mean", "f_mean", "j_and_f", "fps")
+        tracker.metrics([(row["T"], {prefix + name: row[name] for name in names})])
+    for name in ("objects.csv", "objects.parquet", "summary.csv", "overview.png"):
+        tracker.artifact(folder / name)

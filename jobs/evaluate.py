@@ -1,0 +1,26 @@
+"""Evaluate a checkpoint: fine-tune on each first frame, segment the rest, score it."""
+
+import json
+
+from rich.console import Console
+
+from cluster.evaluation import Evaluation, evaluate
+from eosvos.cli import parse, run, to_dict
+
+DESCRIPTION = """Evaluate a checkpoint on an encoded dataset, J and F per object at several numbers T of fine-tuning steps.
+
+Examples:
+    python jobs/evaluate.py --checkpoint runs/meta_train/demo/last.safetensors --data runs/data/held -T 0 1 5 10
+    python jobs/evaluate.py --checkpoint runs/parent_train/demo/last.safetensors --data runs/data/held -T 5 \\
+        --learning-rate 0.002 0.005 0.01 0.02
+"""
+
+
+def main() -> None:
+    evaluation = parse(Evaluation, DESCRIPTION)
+    print(json.dumps(to_dict(evaluation), indent=2))
+    evaluate(evaluation, Console(soft_wrap=True))
+
+
+if __name__ == "__main__":
+    run(main)
