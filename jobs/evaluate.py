@@ -7,7 +7,7 @@ from rich.console import Console
 from cluster.evaluation import Evaluation, evaluate
 from eosvos.cli import parse, run, to_dict
 
-DESCRIPTION = """Evaluate a checkpoint on an encoded dataset, J and F per object at several numbers T of fine-tuning steps.
+DESCRIPTION = """Evaluate a checkpoint on an encoded dataset: J and F per object at several T, the fine-tuning steps.
 
 Examples:
     python jobs/evaluate.py --checkpoint runs/meta_train/demo/last.safetensors --data runs/data/held -T 0 1 5 10
