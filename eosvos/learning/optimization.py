@@ -157,7 +157,9 @@ def load(path: Path) -> Optimization:
         raise BadInput(f"{path}: its tensors do not fit its own model ({str(error).splitlines()[0]})") from error
     if rates and rates.keys() != parameters.keys():
         raise BadInput(f"{path}: has learning rates for {len(rates)} parameters, its model has {len(parameters)}")
-    return optimization
+    # The file sorts its tensors; everybody else goes by the model's order.
+    ordered = {name: rates[name] for name in parameters} if rates else None
+    return replace(optimization, log_rates=ordered)
 
 
 def differing_fields(one: ModelConfig, other: ModelConfig) -> str:
