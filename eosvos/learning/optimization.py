@@ -31,7 +31,7 @@ class Optimization:
         config: the model that the initialization is of.
         initialization: the model's state dict: parameters, and statistics of frozen batch normalization.
         log_rates: per trainable parameter the logarithm of its learning rates, one per neuron, broadcastable to the
-            parameter; None for a parent, which has no rates of its own.
+            parameter, in the model's order; None for a parent, which has no rates of its own.
         facts: where it came from (T, order, outer step, data hash, versions), JSON-ready; goes into the file's header.
     """
 
