@@ -198,13 +198,17 @@ def _run(
             raise
         results += own
         left = round((time.monotonic() - started) * (sum(work) - finished) / finished)
-        scores = ", ".join(
-            f"{100 * sum(o.scores.j_and_f for o in r.objects) / len(r.objects):.1f} at {_setting(r.learning_rate, r.T)}"
-            for r in own
-        )
+        scores = {T: max(_mean_j_and_f(result) for result in own if result.T == T) for T in evaluation.T}
+        shown = ", ".join(f"{100 * score:.1f} at T={T}" for T, score in scores.items())
+        if len(evaluation.learning_rate) > 1:
+            shown += f" (best of {len(evaluation.learning_rate)} rates)"
         done = len(work) - len(pending)
-        console.print(f"{done}/{len(work)} {name}: J&F {scores}; {left // 60}:{left % 60:02d} left", highlight=False)
+        console.print(f"{done}/{len(work)} {name}: J&F {shown}; {left // 60}:{left % 60:02d} left", highlight=False)
     return sorted(results, key=lambda result: (result.learning_rate or 0.0, result.T, result.index))
+
+
+def _mean_j_and_f(result: SequenceResult) -> float:
+    return sum(own.scores.j_and_f for own in result.objects) / len(result.objects)
 
 
 def _setting(rate: float | None, T: int) -> str:

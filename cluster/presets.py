@@ -15,10 +15,10 @@ PARENT: dict[str, Training] = {
     "demo": Training(
         backbone_weights="none",
         workers=2,
-        checkpoint_every=100,
+        checkpoint_every=50,
         model=TINY,
         augmentation=AugmentationConfig(rotation=0.0, scale=(1.0, 1.0), hue=0.0, channel_permutation=1.0),
-        outer=OuterConfig(steps=2400, meta_batch=4, learning_rate=1e-3),
+        outer=OuterConfig(steps=800, meta_batch=4, learning_rate=1e-3),
     ),
     "davis2016-small": Training(
         backbone_weights="imagenet",
@@ -35,7 +35,7 @@ META: dict[str, MetaTraining] = {
     "demo": MetaTraining(
         **{
             **vars(PARENT["demo"]),
-            "outer": OuterConfig(steps=300, learning_rate=1e-4, log_rates_learning_rate=0.05),
+            "outer": OuterConfig(steps=240, learning_rate=1e-4, log_rates_learning_rate=0.05),
             "checkpoint_every": 25,
         },
         initial_rate=0.01,

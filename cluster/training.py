@@ -144,7 +144,8 @@ def _follow(
             file.write(json.dumps(row) + "\n")
         for name in dropped:
             print(f"step {row['step']}: dropped a task whose loss is not finite: {name}")
-        pace = row["seconds"] if pace is None else 0.9 * pace + 0.1 * row["seconds"]
+        if row["step"] > first_step + 1:  # the first step waits for the stream to start
+            pace = row["seconds"] if pace is None else 0.9 * pace + 0.1 * row["seconds"]
         unlogged.append((row["step"], {name: value for name, value in row.items() if name != "step"}))
         final = row["step"] == training.outer.steps
         if final or time.monotonic() - shown > 5:
@@ -162,15 +163,15 @@ def _lines(path: Path) -> list[str]:
     return [line for line in text.split("\n")[:-1] if line]
 
 
-def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:
-    left = round((training.outer.steps - row["step"]) * pace)
+def _progress_line(row: dict[str, float], training: Training, pace: float | None) -> str:
     losses = f"loss {row['loss_at_T']:.3f}"
     if isinstance(training, MetaTraining):
         losses = (
             f"test loss {row['loss_at_0']:.3f} at 0, {row['loss_at_T']:.3f} at {training.T}, "
             f"mean rate {row['mean_rate']:.4f}"
         )
-    return (
-        f"step {row['step']}/{training.outer.steps}  {losses}  {training.outer.meta_batch / pace:.1f} tasks/s  "
-        f"{left // 60}:{left % 60:02d} left"
-    )
+    line = f"step {row['step']}/{training.outer.steps}  {losses}"
+    if pace is None:
+        return line
+    left = round((training.outer.steps - row["step"]) * pace)
+    return f"{line}  {training.outer.meta_batch / pace:.1f} tasks/s  {left // 60}:{left % 60:02d} left"

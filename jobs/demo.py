@@ -1,0 +1,108 @@
+"""The whole system in one go, on synthetic video: encode, parent, meta-training, evaluation, a table, a picture."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from cluster.evaluation import Evaluation, evaluate
+from cluster.presets import META, PARENT
+from cluster.training import train
+from eosvos.cli import parse, run
+from eosvos.data.parquet import encode, open_dataset
+from eosvos.data.readers.synthetic import GENERATOR_VERSION, synthetic
+from eosvos.figures.contact_sheet import contact_sheet
+from eosvos.figures.overlay import overlay
+
+DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The same command again goes on where it was.
+
+Example:
+    make demo
+"""
+STEPS = (0, 1, 5, 10, 20)
+PARENT_RATES = (0.002, 0.005, 0.01, 0.02)
+"""The parent is reported at the best of these at each T."""
+SEQUENCES = {"train": 400, "held": 12}
+SHEET_T = 5
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the demo works."""
+
+    out: Path = Path("runs/demo")
+    """Folder of its data, runs and results."""
+
+
+def main() -> None:
+    out = parse(Demo, DESCRIPTION).out.resolve()
+    console = Console(soft_wrap=True, highlight=False)
+    data = {split: _encoded(out, split, console) for split in SEQUENCES}
+    console.rule("parent")
+    parent = train(replace(PARENT["demo"], data=str(data["train"]), out=out / "parent"))
+    console.rule("meta-training")
+    meta = train(replace(META["demo"], data=str(data["train"]), out=out / "meta", parent=parent))
+    console.rule("evaluation on unseen sequences")
+    evaluations = {
+        "meta": Evaluation(meta, str(data["held"]), out / "evaluation-meta", T=STEPS),
+        "parent": Evaluation(parent, str(data["held"]), out / "evaluation-parent", T=STEPS, learning_rate=PARENT_RATES),
+    }
+    summaries = {name: evaluate(evaluation, console) for name, evaluation in evaluations.items()}
+    best = {T: max((r for r in summaries["parent"] if r["T"] == T), key=lambda r: r["j_and_f"]) for T in STEPS}
+    console.print(_table({row["T"]: row for row in summaries["meta"]}, best))
+    sheet = out / "contact_sheet.png"
+    _contact_sheet(out, data["held"], best[SHEET_T]["learning_rate"]).save(sheet)
+    console.print(f"pictures: {sheet}")
+    console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri sqlite:///{Path('runs/mlflow.db').resolve()}")
+
+
+def _encoded(out: Path, split: str, console: Console) -> Path:
+    count = SEQUENCES[split]
+    folder = out / f"data-{split}"
+    spec = {"layout": "synthetic", "split": split, "sequences": count, "seed": 0, "generator": GENERATOR_VERSION}
+    console.print(f"{split}: {count} synthetic sequences in {folder}")
+    encode(synthetic(split, count), folder, spec)
+    return folder
+
+
+def _table(meta: dict[int, dict[str, Any]], parent: dict[int, dict[str, Any]]) -> Table:
+    table = Table(title=f"J&F on {meta[0]['objects']} objects of unseen sequences, mean and standard error")
+    for heading in ("T", "meta-learned", "FPS", "parent, best rate", "rate"):
+        table.add_column(heading, justify="right")
+    for T, row in meta.items():
+        other = parent[T]
+        rate = "-" if T == 0 else f"{other['learning_rate']:g}"
+        table.add_row(str(T), _percent(row), f"{row['fps']:.1f}", _percent(other), rate)
+    return table
+
+
+def _percent(row: dict[str, Any]) -> str:
+    return f"{100 * row['j_and_f']:.1f} ± {100 * row['j_and_f_se']:.1f}"
+
+
+def _contact_sheet(out: Path, data: Path, parent_rate: float) -> Image.Image:
+    """Per sequence: the given mask, the last scored frame before and after fine-tuning, the parent's, the truth."""
+    folders = [
+        out / "evaluation-meta" / "predictions" / "T=0",
+        out / "evaluation-meta" / "predictions" / f"T={SHEET_T}",
+        out / "evaluation-parent" / "predictions" / f"T={SHEET_T}_rate={parent_rate:g}",
+    ]
+    rows = []
+    for sequence in open_dataset(data).sequences:
+        (first, given), (image, truth) = sequence.frame(0), sequence.frame(len(sequence) - 2)
+        assert given is not None
+        assert truth is not None
+        file = f"{sequence.name}/{sequence.frame_names[len(sequence) - 2]}.png"
+        predicted = [np.array(Image.open(folder / file)) for folder in folders]
+        rows.append(
+            (sequence.name, [overlay(first, given), *(overlay(image, p) for p in predicted), overlay(image, truth)])
+        )
+    return contact_sheet(rows, ["given", "T=0", f"T={SHEET_T}", f"parent T={SHEET_T}", "truth"])
+
+
+if __name__ == "__main__":
+    run(main)
