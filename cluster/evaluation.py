@@ -11,7 +11,8 @@ import torch
 import tyro
 from rich.console import Console
 
-from cluster.run_folder import absolute, claim
+from cluster import run_folder
+from cluster.run_folder import absolute
 from cluster.session import bad_input_in, connect
 from cluster.tracking import Tracker, tracking_uri
 from eosvos.cli import flattened, to_dict
@@ -26,6 +27,8 @@ from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.metrics.table import ObjectResult, Row, object_rows, summarize, terminal_table, write_table
 from eosvos.segmentation.one_shot import AdaptedObject, OneShotSegmenter, SegmentationConfig
 
+PLACEMENT = ("out", "threads_per_task", "gpu")
+"""Fields that say where and how an evaluation runs; the same command with others goes to the same folder."""
 SHEET_ROWS = 12
 """Sequences on the contact sheet, at most: the first ones by name."""
 
@@ -105,10 +108,11 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     dataset = open_dataset(evaluation.data)
     folder = evaluation.out
     assert folder is not None
-    claim(folder, evaluation)
+    run_folder.check(folder, evaluation, free=PLACEMENT)
     connect()
     if evaluation.gpu and ray.cluster_resources().get("GPU", 0) < 1:  # type: ignore[no-untyped-call]
         raise BadInput("--gpu True: the cluster has no GPU; leave the flag out")
+    run_folder.claim(folder, evaluation)
     tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=False)
     tracker.tags({"data_hash": dataset.hash, "checkpoint_step": str(optimization.facts.get("step"))})
     try:

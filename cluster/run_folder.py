@@ -27,23 +27,20 @@ def absolute(path: Path | str, flag: str) -> str:
     return str(Path(text).resolve())
 
 
-def claim(folder: Path, config: Any, free: tuple[str, ...] = ()) -> bool:
-    """Makes ``folder`` the run folder of ``config``, or finds that it is already.
+def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
+    """Finds out whether ``folder`` can be the run folder of ``config``: its own already, or empty, or not there.
 
     Args:
         folder: of the run.
         config: a frozen dataclass.
-        free: dotted names of fields that may differ when a run is resumed, such as the number of workers.
-
-    Returns:
-        True where the run was there before.
+        free: dotted names of fields that may differ when a run is resumed, such as ``workers``.
 
     Raises:
         BadInput: the folder holds a run of another configuration (the fields that differ are named), or other files.
     """
-    path, now = folder / CONFIG_FILE, to_dict(config)
+    path = folder / CONFIG_FILE
     if path.is_file():
-        before, after = flattened(read_json(path)), flattened(now)
+        before, after = flattened(read_json(path)), flattened(to_dict(config))
         different = [
             f"{name} ({before.get(name)} there, {after.get(name)} now)"
             for name in sorted({*before, *after})
@@ -53,11 +50,13 @@ def claim(folder: Path, config: Any, free: tuple[str, ...] = ()) -> bool:
             raise BadInput(
                 f"{folder}: holds a run that differs in {', '.join(different)}; give another --out or remove the folder"
             )
-        return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: exists and is no run's folder; give another --out")
+
+
+def claim(folder: Path, config: Any) -> None:
+    """Makes ``folder`` the run folder of ``config``, whose ``check`` went well."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{CONFIG_FILE}"
-    temporary.write_text(json.dumps(now, indent=2) + "\n")
-    temporary.replace(path)
-    return False
+    temporary = folder.with_name(f".{folder.name}.{CONFIG_FILE}")  # beside it, so that a kill leaves the folder empty
+    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    temporary.replace(folder / CONFIG_FILE)

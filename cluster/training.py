@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import statistics
 import threading
 import time
 import uuid
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Empty, Queue
 
-from cluster import checkpoints
+from cluster import checkpoints, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
-from cluster.run_folder import absolute, claim
+from cluster.run_folder import absolute
 from cluster.session import bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
 from cluster.train_worker import train_worker
@@ -47,15 +49,17 @@ def train(training: Training) -> Path:
         training = replace(training, parent=Path(absolute(training.parent, "--parent")))
     dataset = open_dataset(training.data)
     last = folder / checkpoints.LAST
-    resumed = claim(folder, training, free=PLACEMENT)
+    run_folder.check(folder, training, free=PLACEMENT)
     first_step = checkpoints.latest(folder)
     if first_step is None:
-        checkpoints.save(folder, 0, *_initial(training, dataset))
+        start = _initial(training, dataset)
+        run_folder.claim(folder, training)
+        checkpoints.save(folder, 0, *start)
         first_step = 0
     if first_step >= training.outer.steps:
         print(f"{folder}: all {training.outer.steps} outer steps are done already")
         return last
-    print(f"{'resuming at' if resumed and first_step else 'starting from'} outer step {first_step}, in {folder}")
+    print(f"{'resuming at' if first_step else 'starting from'} outer step {first_step}, in {folder}")
     connect()
     kind = "meta_train" if isinstance(training, MetaTraining) else "parent_train"
     tracker = Tracker(uri, kind, f"{kind} {folder.name}", folder, flattened(to_dict(training)))
@@ -132,7 +136,7 @@ def _follow(
     log.write_text("".join(f"{line}\n" for line in kept_lines))  # what a killed run did after its last checkpoint
     unlogged: list[tuple[int, dict[str, float]]] = []
     shown = logged = time.monotonic()
-    pace: float | None = None
+    recent: deque[float] = deque(maxlen=21)
     while True:
         try:
             row, dropped = queue.get(timeout=1)
@@ -144,12 +148,11 @@ def _follow(
             file.write(json.dumps(row) + "\n")
         for name in dropped:
             print(f"step {row['step']}: dropped a task whose loss is not finite: {name}")
-        if row["step"] > first_step + 1:  # the first step waits for the stream to start
-            pace = row["seconds"] if pace is None else 0.9 * pace + 0.1 * row["seconds"]
+        recent.append(row["seconds"])
         unlogged.append((row["step"], {name: value for name, value in row.items() if name != "step"}))
         final = row["step"] == training.outer.steps
         if final or time.monotonic() - shown > 5:
-            print(_progress_line(row, training, pace), flush=True)
+            print(_progress_line(row, training, statistics.median(recent)), flush=True)
             shown = time.monotonic()
         if final or time.monotonic() - logged > 10:
             tracker.metrics(unlogged)
@@ -163,15 +166,15 @@ def _lines(path: Path) -> list[str]:
     return [line for line in text.split("\n")[:-1] if line]
 
 
-def _progress_line(row: dict[str, float], training: Training, pace: float | None) -> str:
+def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:
     losses = f"loss {row['loss_at_T']:.3f}"
     if isinstance(training, MetaTraining):
         losses = (
             f"test loss {row['loss_at_0']:.3f} at 0, {row['loss_at_T']:.3f} at {training.T}, "
             f"mean rate {row['mean_rate']:.4f}"
         )
-    line = f"step {row['step']}/{training.outer.steps}  {losses}"
-    if pace is None:
-        return line
     left = round((training.outer.steps - row["step"]) * pace)
-    return f"{line}  {training.outer.meta_batch / pace:.1f} tasks/s  {left // 60}:{left % 60:02d} left"
+    return (
+        f"step {row['step']}/{training.outer.steps}  {losses}  {training.outer.meta_batch / pace:.1f} tasks/s  "
+        f"{left // 60}:{left % 60:02d} left"
+    )

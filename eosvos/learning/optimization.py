@@ -19,6 +19,7 @@ from eosvos.cli import merged, to_dict
 from eosvos.errors import BadInput
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
+from eosvos.model.normalization import to_group_norm
 
 FORMAT_VERSION = 1
 
@@ -45,8 +46,6 @@ class Optimization:
         with torch.random.fork_rng(devices=[]):  # the random initialization is overwritten; leave no trace of its draws
             model = MaskRCNN(self.config)
         if self.config.normalization == "group" and self.config.backbone != "tiny":
-            from eosvos.model.normalization import to_group_norm
-
             to_group_norm(model)
         model.load_state_dict(self.initialization)
         return model

@@ -1,8 +1,9 @@
 """One-shot segmentation: fine-tune on the first frame, then follow the objects through the video."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class AdaptedObject:
     start_box: Tensor
     steps: int = 0
     fine_tuning_seconds: float = 0.0
-    segmentation_seconds: float = field(default=0.0)
+    segmentation_seconds: float = 0.0
 
 
 class OneShotSegmenter:
@@ -124,7 +125,7 @@ class OneShotSegmenter:
             start = time.perf_counter()
             steps = range(adapted.steps, T)
             losses = fine_tune(adapted.model, adapted.batch, self._rates, steps, (self.config.seed, adapted.id))
-            if losses and not all(loss == loss and abs(loss) != float("inf") for loss in losses):
+            if not all(map(math.isfinite, losses)):
                 raise FloatingPointError(f"object {adapted.id}: the loss is {losses[-1]} at step {len(losses)} of {T}")
             adapted.steps = T
             adapted.fine_tuning_seconds += time.perf_counter() - start
