@@ -45,7 +45,7 @@ class Optimization:
         """A new model holding a copy of the initialization."""
         with torch.random.fork_rng(devices=[]):  # the random initialization is overwritten; leave no trace of its draws
             model = MaskRCNN(self.config)
-        if self.config.normalization == "group" and self.config.backbone != "tiny":
+        if self.config.normalization == "group":
             to_group_norm(model)
         model.load_state_dict(self.initialization)
         return model

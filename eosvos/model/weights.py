@@ -67,7 +67,7 @@ def initial_model(config: ModelConfig, weights: str, seed: int) -> tuple[MaskRCN
             "backbone, or --backbone-weights none"
         )
     model.load_state_dict(fitting, strict=False)
-    if config.normalization == "group" and config.backbone != "tiny":
+    if config.normalization == "group":
         to_group_norm(model)
     return model, LoadedWeights(weights, tuple(fitting), tuple(name for name in wanted if name not in fitting))
 
