@@ -1,16 +1,17 @@
 """Normalization that fine-tuning on one image can live with: group, or batch with frozen statistics."""
 
 import math
-from typing import Self
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch normalization that always uses its running statistics; its affine parameters are trained."""
+    """Batch normalization that uses its running statistics in every mode; its affine parameters are trained."""
 
-    def train(self, mode: bool = True) -> Self:
-        return super().train(False)
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape; the statistics stay as they are."""
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
