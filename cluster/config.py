@@ -50,7 +50,7 @@ class Training:
 
 @dataclass(frozen=True)
 class MetaTraining(Training):
-    """Meta-training of the initialization and its learning rates (paper section 3.2)."""
+    """Meta-training of the initialization and its learning rates (e-OSVOS, Meinhardt and Leal-Taixé 2020)."""
 
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 5
     """Fine-tuning steps of the inner loop."""

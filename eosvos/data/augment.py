@@ -21,7 +21,7 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Ranges of the random transformations (facts.md section 3); colour and flip are shared by a task's two frames."""
+    """Ranges of the random transformations (the authors' release: ``custom_transforms.py``); colour and flip are shared by a task's two frames."""
 
     flip: float = 0.5
     """Probability of a horizontal flip."""
@@ -169,7 +169,7 @@ def _warp(
 ) -> tuple[Tensor, Tensor]:
     """Rotation and zoom about ``centre`` (x, y; the frame's own by default), then a shift (x, y), all in pixels.
 
-    The canvas stays, its border is black (facts section 3).
+    The canvas stays, its border is black.
     """
     angle = float(rng.uniform(-config.rotation, config.rotation))
     zoom = float(rng.uniform(*config.scale))

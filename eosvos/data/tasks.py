@@ -43,7 +43,7 @@ class Donor:
 
 @dataclass(frozen=True)
 class Task:
-    """One meta-learning task (paper section 3.1), named by numbers alone.
+    """One meta-learning task, named by numbers alone.
 
     Attributes:
         epoch, index: which pass over all objects, and the place within it; every draw of the task depends on them.

@@ -36,7 +36,7 @@ def fine_tune(
     seed: tuple[int, ...],
     gradient_sum: list[Tensor] | None = None,
 ) -> list[float]:
-    """Inner steps theta <- theta - lambda * g (paper equation 3), on the model's own parameters.
+    """Inner steps theta <- theta - lambda * g, on the model's own parameters.
 
     Args:
         model: its parameters are changed in place.

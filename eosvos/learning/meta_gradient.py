@@ -44,7 +44,7 @@ def first_order(
     T: int,
     seed: tuple[int, ...],
 ) -> MetaGradient:
-    """Fine-tune T steps on ``train``, then differentiate the loss on ``test`` (paper equations 4 and 5, first order).
+    """Fine-tune T steps on ``train``, then differentiate the loss on ``test``, to first order.
 
     With G the sum of the T step gradients and v the gradient of the test loss at the parameters after step T, the
     gradient is v for the initialization, and for the rate of neuron n minus the sum of v * G over its parameters, times

@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Optimization:
-    """What meta-training learns and fine-tuning uses (paper section 3.2).
+    """What meta-training learns and fine-tuning uses (e-OSVOS, Meinhardt and Leal-Taixé 2020).
 
     Attributes:
         config: the model that the initialization is of.
@@ -73,7 +73,7 @@ def neuron_dimension(name: str, module: nn.Module) -> int:
 def initial_log_rates(model: nn.Module, rate: float) -> dict[str, Tensor]:
     """One log learning rate per neuron and parameter: a weight (O, I, kh, kw) gets (O, 1, 1, 1), a bias (O,) gets (O,).
 
-    Affine parameters of normalization count one neuron per channel (DESIGN: the learner).
+    Affine parameters of normalization count one neuron per channel.
 
     Raises:
         ValueError: a rate that is not above 0.

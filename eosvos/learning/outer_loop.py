@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class OuterConfig:
-    """The outer loop (paper section 3.2; facts.md sections 2 and 8)."""
+    """The outer loop: RAdam, as in the authors' release, on the initialization and on the log learning rates."""
 
     steps: int = 100_000
     """Outer steps in all."""

@@ -9,7 +9,7 @@ BACKBONE_LEVELS = {"tiny": 3, "mobilenet_v2": 4, "resnet18": 4, "resnet50": 4}
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A two-class (background, object) Mask R-CNN. The defaults are the paper's (facts section 1)."""
+    """A two-class (background, object) Mask R-CNN. The defaults are those of the authors' release."""
 
     backbone: Literal["tiny", "mobilenet_v2", "resnet18", "resnet50"] = "resnet50"
     """Convolutional body under the feature pyramid."""
@@ -99,4 +99,4 @@ MOBILENET_240P = ModelConfig(
     mask_head_channels=(96, 96),
     mask_roi_size=14,
 )
-"""3.75 million parameters, for DAVIS on two CPU cores (facts.md section 8)."""
+"""3.75 million parameters, for DAVIS on two CPU cores."""

@@ -7,7 +7,7 @@ from torchvision.ops import roi_align
 
 
 def lovasz_hinge(logits: Tensor, targets: Tensor) -> Tensor:
-    """Lovász hinge, a convex surrogate of the Jaccard loss (Berman et al. 2018; paper section 3.3), one per mask.
+    """Lovász hinge, a convex surrogate of the Jaccard loss (Berman et al., CVPR 2018), one per mask.
 
     Args:
         logits: (N, P) float, one row per mask, one column per pixel.

@@ -129,7 +129,7 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
 
 
 class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
-    """Mask R-CNN with two classes, background and object (paper section 3.3).
+    """Mask R-CNN with two classes, background and object (the authors' release: ``networks/mask_rcnn.py``).
 
     Parameters are named as torchvision's ``MaskRCNN`` names them, so that its checkpoints fit by name and shape.
     """
@@ -175,7 +175,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         transform = GeneralizedRCNNTransform(config.short_side, config.long_side, IMAGE_MEAN, IMAGE_STD)
         super().__init__(backbone, rpn, heads, transform)
         self.config = config
-        # Published backbones come with a classifier's ReLU6 and the like in place; nothing is frozen (facts section 1).
+        # Published backbones come with a classifier's ReLU6 and the like in place; nothing is frozen, as in the release.
         self.requires_grad_(True)
 
     def image_list(self, images: list[Tensor]) -> ImageList:
@@ -197,7 +197,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             ys, xs = torch.where(mask > 0)
             if len(ys) == 0:
                 raise ValueError("a frame to learn from needs a mask that is not empty")
-            box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]  # facts section 1: max index + 1
+            box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]  # ends one beyond the object
             padded = torch.zeros(like.shape[-2:], dtype=torch.uint8, device=like.device)
             padded[: mask.shape[0], : mask.shape[1]] = (mask > 0).to(like.device)
             targets.append(
@@ -210,7 +210,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         return Batch(image_list, targets)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The five losses on a batch, unweighted scalars (paper section 3.3, facts section 1).
+        """The five losses on a batch, unweighted scalars.
 
         Args:
             batch: frames and targets.
@@ -235,7 +235,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         Args:
             image: (3, H, W) uint8 at the model's input size.
             extra_proposals: (K, 4) float, pixels of ``image``; they take the place of the K lowest-ranked proposals
-                (box propagation, facts section 4).
+                (box propagation).
         """
         if self.training:
             self.eval()

@@ -48,7 +48,7 @@ def initial_model(config: ModelConfig, weights: str, seed: int) -> tuple[MaskRCN
         seed: of everything that stays random.
 
     Returns:
-        the model, and what was loaded. Every tensor whose name and shape fit is taken (facts section 1).
+        the model, and what was loaded. Every tensor whose name and shape fit is taken, as in the authors' release.
 
     Raises:
         BadInput: weights that cannot be downloaded or read, or of which nothing fits.

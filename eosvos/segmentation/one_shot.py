@@ -19,7 +19,7 @@ from eosvos.model.mask_rcnn import Batch, MaskRCNN, paste
 
 @dataclass(frozen=True)
 class SegmentationConfig:
-    """Test time (facts.md section 4)."""
+    """Test time (the authors' release: ``util/evaluate.py``)."""
 
     T: int = 10
     """Fine-tuning steps on the first frame."""
@@ -56,7 +56,7 @@ class AdaptedObject:
 
 
 class OneShotSegmenter:
-    """Segments the objects of a first mask in all later frames (paper section 3.1)."""
+    """Segments the objects of a first mask in all later frames."""
 
     def __init__(self, optimization: Optimization, config: SegmentationConfig, device: str = "cpu") -> None:
         """Raises BadInput where fine-tuning is asked of a checkpoint without learning rates."""
@@ -116,7 +116,7 @@ class OneShotSegmenter:
         return objects
 
     def fine_tune(self, objects: list[AdaptedObject], T: int) -> None:
-        """Takes, for every object, the steps that are missing to T (paper equation 3).
+        """Takes, for every object, the steps that are missing to T.
 
         Raises:
             FloatingPointError: the loss is not finite any more; the learning rate is too high.
@@ -187,7 +187,7 @@ class OneShotSegmenter:
 
 
 def jittered_boxes(box: Tensor, count: int, size: tuple[int, int], draws: torch.Generator) -> Tensor:
-    """Copies of a box with each side moved outwards by up to a tenth of the box's extent (facts.md section 4).
+    """Copies of a box with each side moved outwards by up to a tenth of the box's extent, as the release does.
 
     Args:
         box: (4,) float, x0 y0 x1 y1.

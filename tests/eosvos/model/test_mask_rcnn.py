@@ -231,7 +231,7 @@ def test_sizes() -> None:
     paper = MaskRCNN(ModelConfig())
     to_group_norm(paper)
     parameters = list(paper.parameters())
-    assert (len(parameters), count_parameters(paper)) == (201, 43_975_515)  # facts section 1
+    assert (len(parameters), count_parameters(paper)) == (201, 43_975_515)  # the release's count
     assert all(parameter.requires_grad for parameter in parameters)
     assert 3_600_000 < count_parameters(MaskRCNN(MOBILENET_240P)) < 3_900_000
     assert 500_000 < count_parameters(MaskRCNN(TINY)) < 700_000
