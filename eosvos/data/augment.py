@@ -21,7 +21,10 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Ranges of the random transformations (the authors' release: ``custom_transforms.py``); colour and flip are shared by a task's two frames."""
+    """Ranges of the random transformations; colour and flip are shared by a task's two frames.
+
+    The defaults are those of the authors' release (``custom_transforms.py``).
+    """
 
     flip: float = 0.5
     """Probability of a horizontal flip."""

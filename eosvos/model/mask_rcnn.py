@@ -175,8 +175,6 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         transform = GeneralizedRCNNTransform(config.short_side, config.long_side, IMAGE_MEAN, IMAGE_STD)
         super().__init__(backbone, rpn, heads, transform)
         self.config = config
-        # Published backbones come with a classifier's ReLU6 and the like in place; nothing is frozen, as in the release.
-        self.requires_grad_(True)
 
     def image_list(self, images: list[Tensor]) -> ImageList:
         """Frames (3, H, W) uint8, already at the model's input size -> normalized, padded to a multiple of 32."""
