@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cluster import run_folder
 from cluster.run_folder import absolute
-from cluster.session import bad_input_in, connect
+from cluster.session import bad_input_in, connect, total
 from cluster.tracking import Tracker, tracking_uri
 from eosvos.cli import flattened, to_dict
 from eosvos.data.palette import encode_mask
@@ -42,7 +42,7 @@ class Evaluation:
     data: str
     """Encoded dataset to evaluate on."""
     out: Path | None = None
-    """Folder of the results; runs/evaluate/CHECKPOINT'S_RUN-on-DATA by default."""
+    """Folder of the results; runs/evaluate/JOB-RUN-on-DATA by default, after the checkpoint's folder."""
     T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = (0, 1, 5, 10)
     """Numbers of fine-tuning steps to evaluate."""
     learning_rate: tuple[float, ...] = ()
@@ -110,7 +110,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     assert folder is not None
     run_folder.check(folder, evaluation, free=PLACEMENT)
     connect()
-    if evaluation.gpu and ray.cluster_resources().get("GPU", 0) < 1:  # type: ignore[no-untyped-call]
+    if evaluation.gpu and total("GPU") < 1:
         raise BadInput("--gpu True: the cluster has no GPU; leave the flag out")
     run_folder.claim(folder, evaluation)
     tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=False)
@@ -122,7 +122,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
         write_table(rows, folder, "objects")
         write_table(summary, folder, "summary")
         _write_predictions(results, dataset, folder / "predictions")
-        _overview(results, dataset, evaluation, folder / "overview.png")
+        _overview(results, dataset, best_at_each_T(summary), folder / "overview.png")
         _log(tracker, folder, rows, summary)
     except BaseException:
         tracker.end(failed=True)
@@ -133,9 +133,19 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     return summary
 
 
+def best_at_each_T(summary: list[Row]) -> dict[int, Row]:  # noqa: N802 - T is the field's name
+    """Of a summary's rows at each T the one whose learning rate has the highest J&F."""
+    rows: dict[int, Row] = {}
+    for row in summary:
+        if row["T"] not in rows or row["j_and_f"] > rows[row["T"]]["j_and_f"]:
+            rows[row["T"]] = row
+    return rows
+
+
 def default_folder(evaluation: Evaluation) -> Path:
     """A name that the same command gives again."""
-    return Path("runs/evaluate") / f"{evaluation.checkpoint.parent.name}-on-{Path(evaluation.data).name}"
+    run = evaluation.checkpoint.resolve().parent
+    return Path("runs/evaluate") / f"{run.parent.name}-{run.name}-on-{Path(evaluation.data).name}"
 
 
 def evaluate_sequence(
@@ -237,9 +247,9 @@ def _write_predictions(results: list[SequenceResult], dataset: EncodedDataset, f
             (own / f"{name}.png").write_bytes(mask)
 
 
-def _overview(results: list[SequenceResult], dataset: EncodedDataset, evaluation: Evaluation, path: Path) -> None:
-    """A contact sheet: per sequence the given mask, then its last scored frame at each setting, then the truth."""
-    settings = list(dict.fromkeys((result.learning_rate, result.T) for result in results))
+def _overview(results: list[SequenceResult], dataset: EncodedDataset, best: dict[int, Row], path: Path) -> None:
+    """A contact sheet: per sequence the given mask, its last scored frame at each T with the best rate, the truth."""
+    settings = [(row["learning_rate"], T) for T, row in best.items()]
     rows = []
     for index, sequence in list(enumerate(dataset.sequences))[:SHEET_ROWS]:
         own = {(result.learning_rate, result.T): result for result in results if result.index == index}

@@ -37,17 +37,24 @@ def connect() -> None:
         return
     address = os.environ.get("RAY_ADDRESS", "local")
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise BadInput(
             f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
             "unset RAY_ADDRESS to run on this machine"
         ) from error
+    print(f"Ray: {context.dashboard_url or address}, {total('CPU'):g} CPUs, {total('GPU'):g} GPUs")
 
 
 def is_submitted_job() -> bool:
     """True inside ``ray job submit``, where the working directory is a throw-away copy."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def total(resource: str) -> float:
+    """How much of ``CPU`` or ``GPU`` the cluster has in all."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get(resource, 0.0)
 
 
 def worker_resources(workers: int, gpu: bool) -> WorkerResources:
@@ -56,14 +63,13 @@ def worker_resources(workers: int, gpu: bool) -> WorkerResources:
     Raises:
         BadInput: the cluster is too small.
     """
-    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus = total.get("CPU", 0.0)
+    cpus = total("CPU")
     worker_cpus = min(1.0, cpus / (2 * workers))
     if worker_cpus < DATA_TASK_CPUS:
         raise BadInput(f"--workers {workers}: the cluster has {cpus:g} CPUs, which is too few; ask for fewer workers")
-    if gpu and total.get("GPU", 0.0) < workers:
+    if gpu and total("GPU") < workers:
         raise BadInput(
-            f"--workers {workers} --gpu True: the cluster has {total.get('GPU', 0):g} GPUs; ask for fewer workers, "
+            f"--workers {workers} --gpu True: the cluster has {total('GPU'):g} GPUs; ask for fewer workers, "
             "or --gpu False"
         )
     resources = {"CPU": worker_cpus} | ({"GPU": 1.0} if gpu else {})

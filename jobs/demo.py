@@ -9,7 +9,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from cluster.evaluation import Evaluation, evaluate
+from cluster.evaluation import Evaluation, best_at_each_T, evaluate
 from cluster.presets import META, PARENT
 from cluster.training import train
 from eosvos.cli import parse, run
@@ -52,7 +52,7 @@ def main() -> None:
         "parent": Evaluation(parent, str(data["held"]), out / "evaluation-parent", T=STEPS, learning_rate=PARENT_RATES),
     }
     summaries = {name: evaluate(evaluation, console) for name, evaluation in evaluations.items()}
-    best = {T: max((r for r in summaries["parent"] if r["T"] == T), key=lambda r: r["j_and_f"]) for T in STEPS}
+    best = best_at_each_T(summaries["parent"])
     console.print(_table({row["T"]: row for row in summaries["meta"]}, best))
     sheet = out / "contact_sheet.png"
     _contact_sheet(out, data["held"], best[SHEET_T]["learning_rate"]).save(sheet)
