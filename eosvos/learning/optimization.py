@@ -109,8 +109,11 @@ def write_safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str], p
     """A safetensors file that is either whole or absent."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
-    temporary.replace(path)
+    try:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

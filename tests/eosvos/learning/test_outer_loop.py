@@ -1,0 +1,184 @@
+"""The outer step against torch's RAdam on the tensors one by one; the sum that travels in one all-reduce."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from eosvos.learning.outer_loop import GradientSum, Learned, OuterConfig
+
+SHAPES = [(4, 3, 2, 2), (5,), (2, 3)]
+RATE_SHAPES = [(4, 1, 1, 1), (5,), (2, 1)]
+
+
+def _tensors(seed: int, shapes: list[tuple[int, ...]]) -> list[Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=draws) for shape in shapes]
+
+
+def _learned(config: OuterConfig) -> Learned:
+    return Learned(_tensors(0, SHAPES), _tensors(1, RATE_SHAPES), config)
+
+
+def _mean(learned: Learned, step: int, scale: float = 1.0) -> GradientSum:
+    total = GradientSum(learned)
+    for task in range(2):
+        a = [scale * part for part in _tensors(100 * step + task, SHAPES)]
+        total.add(a, [scale * part for part in _tensors(100 * step + 50 + task, RATE_SHAPES)], 1.0, 0.5)
+    total.mean()
+    return total
+
+
+def test_steps_are_radam_on_each_tensor() -> None:
+    config = OuterConfig(
+        steps=20,
+        learning_rate=0.01,
+        log_rates_learning_rate=0.05,
+        betas=(0.8, 0.95),
+        weight_decay=0.1,
+        anneal=0.5,
+        clip_norm=1e9,
+    )
+    learned = _learned(config)
+    initialization, rates = (
+        [torch.nn.Parameter(value) for value in _tensors(i, s)] for i, s in enumerate((SHAPES, RATE_SHAPES))
+    )
+    optimizer = torch.optim.RAdam(
+        [{"params": [p], "lr": 0.01, "weight_decay": 0.1} for p in initialization]
+        + [{"params": [p], "lr": 0.05, "weight_decay": 0.0} for p in rates],
+        betas=(0.8, 0.95),
+        decoupled_weight_decay=True,
+    )
+    base = [group["lr"] for group in optimizer.param_groups]
+    for step in range(20):
+        learned.step(_mean(learned, step), step)
+        for group, rate in zip(optimizer.param_groups, base, strict=True):
+            group["lr"] = rate * (1 if step <= 10 else (20 - step) / 10)
+        for parameters, shapes, offset in ((initialization, SHAPES, 0), (rates, RATE_SHAPES, 50)):
+            both = zip(*(_tensors(100 * step + offset + task, shapes) for task in range(2)), strict=True)
+            for parameter, (a, b) in zip(parameters, both, strict=True):
+                parameter.grad = (a + b) / 2
+        optimizer.step()
+    for ours, expected, start in zip(
+        (*learned.initialization_views, *learned.log_rates_views),
+        (*initialization, *rates),
+        (*_tensors(0, SHAPES), *_tensors(1, RATE_SHAPES)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, expected.detach(), rtol=1e-5, atol=1e-6)
+        assert float((ours - start).abs().max()) > 1e-3
+
+
+def test_clip_acts_on_the_norm_of_the_initialization_alone() -> None:
+    """Without clipping the outcome depends on the scale of the gradient's first step; with it only below the limit."""
+    plain = OuterConfig(steps=9, learning_rate=0.01, clip_norm=1e9, anneal=0)
+    norm = float(_mean(_learned(plain), 0).initialization.norm())
+    clipped = OuterConfig(steps=9, learning_rate=0.01, clip_norm=norm / 4, anneal=0)
+    first, second, untouched = (
+        _learned(clipped),
+        _learned(plain),
+        _learned(OuterConfig(steps=9, learning_rate=0.01, clip_norm=norm * 1.1, anneal=0)),
+    )
+    gradient = _mean(first, 0)
+    before = gradient.buffer.clone()
+    first.step(gradient, 0)
+    assert torch.equal(gradient.buffer, before)
+    quarter = _mean(second, 0)
+    quarter.initialization /= 4
+    second.step(quarter, 0)
+    torch.testing.assert_close(first.initialization, second.initialization)
+    torch.testing.assert_close(first.log_rates, second.log_rates)
+    whole = _learned(plain)
+    whole.step(_mean(whole, 0), 0)
+    untouched.step(_mean(untouched, 0), 0)
+    assert torch.equal(untouched.initialization, whole.initialization)
+    assert not torch.allclose(first.initialization, whole.initialization)
+
+
+def test_a_gradient_of_zero_only_decays() -> None:
+    learned = _learned(OuterConfig(steps=9, learning_rate=0.1, weight_decay=0.5, anneal=0))
+    before = [value.clone() for value in (learned.initialization, learned.log_rates)]
+    learned.step(GradientSum(learned), 0)
+    torch.testing.assert_close(learned.initialization.detach(), before[0] * 0.95)
+    assert torch.equal(learned.log_rates, before[1])
+
+
+def test_annealing() -> None:
+    config = OuterConfig(steps=100, anneal=0.4)
+    assert [config.factor(step) for step in (0, 59, 60, 80, 99)] == pytest.approx([1, 1, 1, 0.5, 1 / 40])
+    assert {OuterConfig(steps=10, anneal=0).factor(step) for step in range(10)} == {1}
+    assert [OuterConfig(steps=4, anneal=1).factor(step) for step in range(4)] == [1, 0.75, 0.5, 0.25]
+    assert OuterConfig(steps=1, anneal=0.4).factor(0) == 1
+
+
+@pytest.mark.parametrize("rates", [True, False])
+def test_state_of_the_optimizer_continues_bit_for_bit(rates: bool) -> None:
+    config = OuterConfig(steps=14, learning_rate=0.01)
+    shapes = RATE_SHAPES if rates else []
+
+    def advance(learned: Learned, steps: range) -> None:
+        for step in steps:
+            total = GradientSum(learned)
+            total.add(_tensors(step, SHAPES), _tensors(50 + step, shapes), 0.0, 0.0)
+            learned.step(total, step)
+
+    whole, first = (Learned(_tensors(0, SHAPES), _tensors(1, shapes), config) for _ in range(2))
+    advance(whole, range(14))
+    advance(first, range(7))
+    tensors = {name: value.clone() for name, value in first.optimizer_tensors().items()}
+    second = Learned(first.initialization_views, first.log_rates_views, config)
+    second.load_optimizer_tensors(tensors)
+    advance(second, range(7, 14))
+    assert torch.equal(second.initialization, whole.initialization)
+    assert torch.equal(second.log_rates, whole.log_rates)
+    forgetful = Learned(first.initialization_views, first.log_rates_views, config)
+    advance(forgetful, range(7, 14))
+    assert not torch.equal(forgetful.initialization, whole.initialization)
+
+
+def test_views_show_what_is_learned() -> None:
+    start = _tensors(0, SHAPES)
+    learned = Learned(start, [], OuterConfig())
+    assert [view.shape for view in learned.initialization_views] == [torch.Size(shape) for shape in SHAPES]
+    assert all(torch.equal(view, value) for view, value in zip(learned.initialization_views, start, strict=True))
+    learned.step(_parent_mean(learned), 0)
+    assert torch.equal(torch.cat([view.flatten() for view in learned.initialization_views]), learned.initialization)
+    assert not torch.equal(learned.initialization_views[0], start[0])
+    assert torch.equal(start[0], _tensors(0, SHAPES)[0])  # the caller's tensors are left alone
+
+
+def _parent_mean(learned: Learned) -> GradientSum:
+    total = GradientSum(learned)
+    total.add(_tensors(5, SHAPES), [], 2.0, 2.0)
+    total.mean()
+    return total
+
+
+def test_sum_mean_and_clear() -> None:
+    learned = _learned(OuterConfig())
+    total = GradientSum(learned)
+    assert total.mean() == (0, 0.0, 0.0)
+    assert not total.buffer.any()
+    for task, (at_0, at_T) in enumerate(((3.0, 1.0), (2.0, 1.5), (1.0, 2.0))):
+        total.add(_tensors(task, SHAPES), _tensors(50 + task, RATE_SHAPES), at_0, at_T)
+    assert total.mean() == (3, 2.0, 1.5)
+    for part, shapes, offset in ((total.initialization, SHAPES, 0), (total.log_rates, RATE_SHAPES, 50)):
+        tasks = [torch.cat([value.flatten() for value in _tensors(offset + task, shapes)]) for task in range(3)]
+        torch.testing.assert_close(part, torch.stack(tasks).mean(dim=0))
+    total.clear()
+    assert not total.buffer.any()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": 0},
+        {"meta_batch": 0},
+        {"learning_rate": -1},
+        {"weight_decay": float("nan")},
+        {"clip_norm": 0},
+        {"anneal": 1.1},
+    ],
+)
+def test_configurations_out_of_range_name_the_field(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(values))}: must be "):
+        OuterConfig(**values)  # type: ignore[arg-type]
