@@ -119,7 +119,7 @@ class OneShotSegmenter:
         """Takes, for every object, the steps that are missing to T.
 
         Raises:
-            FloatingPointError: the loss is not finite any more; the learning rate is too high.
+            FloatingPointError: the loss or a parameter is not finite any more; the learning rate is too high.
         """
         for adapted in objects:
             start = time.perf_counter()
@@ -127,6 +127,8 @@ class OneShotSegmenter:
             losses = fine_tune(adapted.model, adapted.batch, self._rates, steps, (self.config.seed, adapted.id))
             if not all(map(math.isfinite, losses)):
                 raise FloatingPointError(f"object {adapted.id}: the loss is {losses[-1]} at step {len(losses)} of {T}")
+            if losses and not all(bool(parameter.isfinite().all()) for parameter in adapted.model.parameters()):
+                raise FloatingPointError(f"object {adapted.id}: a parameter is not finite after step {T} of {T}")
             adapted.steps = T
             adapted.fine_tuning_seconds += time.perf_counter() - start
 

@@ -171,7 +171,7 @@ def test_number_of_rates_of_the_papers_model() -> None:
         to_group_norm(model)
         rates = initial_log_rates(model, 1e-3)
     assert len(rates) == 201
-    assert sum(rate.numel() for rate in rates.values()) == 90_998  # facts section 2
+    assert sum(rate.numel() for rate in rates.values()) == 90_998  # as in the authors' release
 
 
 def _refused(path: Path) -> str:
