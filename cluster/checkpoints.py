@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +66,11 @@ def load(folder: Path, step: int, device: torch.device) -> tuple[Optimization, d
         log_rates=optimization.log_rates and {name: value.to(device) for name, value in optimization.log_rates.items()},
     )
     return moved, read_safetensors(_optimizer(folder, step))[0]
+
+
+def facts(folder: Path, step: int) -> Mapping[str, Any]:
+    """Where the Optimization after ``step`` outer steps came from."""
+    return optimizations.load(_file(folder, step)).facts
 
 
 def current(optimization: Optimization, learned: Learned, step: int) -> Optimization:

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from cluster import run_folder
-from cluster.run_folder import absolute
+from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import bad_input_in, connect, total
 from cluster.tracking import Tracker, tracking_uri
 from eosvos.cli import flattened, to_dict
@@ -95,9 +95,9 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     """
     evaluation = replace(
         evaluation,
-        checkpoint=Path(absolute(evaluation.checkpoint, "--checkpoint")),
-        data=absolute(evaluation.data, "--data"),
-        out=Path(absolute(evaluation.out or default_folder(evaluation), "--out")),
+        checkpoint=absolute_path(evaluation.checkpoint, "--checkpoint"),
+        data=absolute_address(evaluation.data, "--data"),
+        out=absolute_path(evaluation.out or default_folder(evaluation), "--out"),
     )
     uri = tracking_uri()
     optimization = load(evaluation.checkpoint)

@@ -11,20 +11,22 @@ from eosvos.errors import BadInput
 CONFIG_FILE = "config.json"
 
 
-def absolute(path: Path | str, flag: str) -> str:
-    """An absolute path or a URI as it is; a relative path against the working directory.
+def absolute_path(path: Path, flag: str) -> Path:
+    """An absolute path as it is; a relative one against the working directory.
 
     Raises:
-        BadInput: a relative path in a submitted job, whose working directory is thrown away.
+        BadInput: a URI, or a relative path in a submitted job, whose working directory is thrown away.
     """
-    text = str(path)
-    if "://" in text or Path(text).is_absolute():
-        return text
-    if is_submitted_job():
-        raise BadInput(
-            f"{flag} {text}: a submitted job runs in a throw-away copy of the code; give an absolute path or a URI"
-        )
-    return str(Path(text).resolve())
+    if ":/" in str(path):  # a Path has made one slash of the two
+        raise BadInput(f"{flag} {path}: a URI cannot be used here; name a folder or file that all nodes see")
+    if is_submitted_job() and not path.is_absolute():
+        raise BadInput(f"{flag} {path}: a submitted job runs in a throw-away copy of the code; give an absolute path")
+    return path.resolve()
+
+
+def absolute_address(address: str, flag: str) -> str:
+    """As ``absolute_path``, but a URI is taken as it is."""
+    return address if "://" in address else str(absolute_path(Path(address), flag))
 
 
 def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:

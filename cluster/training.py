@@ -18,16 +18,20 @@ from ray.util.queue import Empty, Queue
 
 from cluster import checkpoints, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
-from cluster.run_folder import absolute
+from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
 from cluster.train_worker import train_worker
 from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.errors import BadInput
+from eosvos.figures.training_curve import training_curve
 from eosvos.learning.optimization import Optimization, differing_fields, initial_log_rates, load
 from eosvos.learning.outer_loop import Learned
 from eosvos.model.weights import initial_model
+
+PROGRESS = "progress.jsonl"
+"""In a run's folder: one JSON object per outer step."""
 
 
 def train(training: Training) -> Path:
@@ -42,11 +46,11 @@ def train(training: Training) -> Path:
         raise BadInput("--data: name an encoded dataset; make one with jobs/encode_dataset.py")
     if training.out is None:
         raise BadInput("--out: name the run's folder")
-    folder = Path(absolute(training.out, "--out"))
+    folder = absolute_path(training.out, "--out")
     uri = tracking_uri()
-    training = replace(training, data=absolute(training.data, "--data"), out=folder)
+    training = replace(training, data=absolute_address(training.data, "--data"), out=folder)
     if isinstance(training, MetaTraining) and training.parent is not None:
-        training = replace(training, parent=Path(absolute(training.parent, "--parent")))
+        training = replace(training, parent=absolute_path(training.parent, "--parent"))
     dataset = open_dataset(training.data)
     last = folder / checkpoints.LAST
     run_folder.check(folder, training, free=PLACEMENT)
@@ -56,6 +60,11 @@ def train(training: Training) -> Path:
         run_folder.claim(folder, training)
         checkpoints.save(folder, 0, *start)
         first_step = 0
+    elif (hash_before := checkpoints.facts(folder, first_step).get("data_hash")) != dataset.hash:
+        raise BadInput(
+            f"{training.data}: its content (hash {dataset.hash[:12]}) is not what {folder} was trained on "
+            f"({str(hash_before)[:12]}); give another --out"
+        )
     if first_step >= training.outer.steps:
         print(f"{folder}: all {training.outer.steps} outer steps are done already")
         return last
@@ -71,6 +80,8 @@ def train(training: Training) -> Path:
         tracker.end(failed=True)
         raise
     tracker.artifact(last)
+    if isinstance(training, MetaTraining):
+        tracker.artifact(_curve(folder, training.T))
     tracker.end()
     return last
 
@@ -131,7 +142,7 @@ def _follow(
     queue: Queue, ended: threading.Event, training: Training, folder: Path, first_step: int, tracker: Tracker
 ) -> None:
     """Writes what the workers report to the terminal, the run's folder and MLflow, until the training has ended."""
-    log = folder / "progress.jsonl"
+    log = folder / PROGRESS
     kept_lines = [line for line in _lines(log) if json.loads(line)["step"] <= first_step]
     log.write_text("".join(f"{line}\n" for line in kept_lines))  # what a killed run did after its last checkpoint
     unlogged: list[tuple[int, dict[str, float]]] = []
@@ -158,6 +169,13 @@ def _follow(
             tracker.metrics(unlogged)
             unlogged, logged = [], time.monotonic()
     tracker.metrics(unlogged)
+
+
+def _curve(folder: Path, T: int) -> Path:
+    """A picture of ``progress.jsonl``, beside it."""
+    rows = [json.loads(line) for line in _lines(folder / PROGRESS)]
+    columns = [[row[name] for row in rows] for name in ("step", "loss_at_0", "loss_at_T", "mean_rate")]
+    return training_curve(*columns, T, folder / "training_curve.png")
 
 
 def _lines(path: Path) -> list[str]:
