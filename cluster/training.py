@@ -174,8 +174,8 @@ def _follow(
 def _curve(folder: Path, T: int) -> Path:
     """A picture of ``progress.jsonl``, beside it."""
     rows = [json.loads(line) for line in _lines(folder / PROGRESS)]
-    columns = [[row[name] for row in rows] for name in ("step", "loss_at_0", "loss_at_T", "mean_rate")]
-    return training_curve(*columns, T, folder / "training_curve.png")
+    steps, at_0, at_T, rates = ([row[name] for row in rows] for name in ("step", "loss_at_0", "loss_at_T", "mean_rate"))
+    return training_curve(steps, at_0, at_T, rates, T, folder / "training_curve.png")
 
 
 def _lines(path: Path) -> list[str]:

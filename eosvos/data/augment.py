@@ -217,7 +217,7 @@ def _paste(
     Where no place leaves the target visible, a donor that is the target is pasted as it is, and another not at all.
     """
     height, width = mask.shape
-    donor_image, donor_mask = _fitted(donor_image, height, width), _fitted(donor_mask, height, width)
+    donor_image, donor_mask = _fitted(donor_image, donor_mask, height, width)
     ys, xs = torch.where(donor_mask > 0)
     centre = (float(xs.double().mean()), float(ys.double().mean())) if len(ys) else (width / 2, height / 2)
     for _ in range(TRIES):
@@ -233,10 +233,15 @@ def _paste(
     return image, mask
 
 
-def _fitted(part: Tensor, height: int, width: int) -> Tensor:
-    """The top left ``height`` x ``width`` of a frame or mask, zeros where it is smaller."""
-    cut = part[..., :height, :width]
-    return torch.nn.functional.pad(cut, (0, width - cut.shape[-1], 0, height - cut.shape[-2]))
+def _fitted(image: Tensor, mask: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The ``height`` x ``width`` of a frame and its mask that hold most of the object, zeros where they are smaller."""
+    top, left = (
+        int(counts.unfold(0, min(side, len(counts)), 1).sum(dim=1).argmax())
+        for counts, side in ((mask.sum(dim=1), height), (mask.sum(dim=0), width))
+    )
+    image, mask = (part[..., top : top + height, left : left + width] for part in (image, mask))
+    padding = (0, width - mask.shape[1], 0, height - mask.shape[0])
+    return torch.nn.functional.pad(image, padding), torch.nn.functional.pad(mask, padding)
 
 
 def _visible(mask: Tensor) -> bool:
