@@ -49,7 +49,7 @@ CASES: dict[str, Any] = {
 
 
 @given(**CASES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_lovasz_hinge_by_definition(seed: int, masks: int, pixels: int, share: float) -> None:
     logits, targets = _numbers(seed, masks, pixels, share)
     losses = lovasz_hinge(logits, targets)
@@ -60,7 +60,7 @@ def test_lovasz_hinge_by_definition(seed: int, masks: int, pixels: int, share: f
 
 
 @given(**CASES)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_gradient_of_lovasz_hinge_is_a_finite_difference(seed: int, masks: int, pixels: int, share: float) -> None:
     logits, targets = _numbers(seed, masks, pixels, share)
     (gradient,) = torch.autograd.grad(lovasz_hinge(logits, targets).sum(), logits)
@@ -82,7 +82,7 @@ def test_lovasz_hinge_known_values() -> None:
 
 
 @given(**CASES)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_cross_entropy_is_torchs(seed: int, masks: int, pixels: int, share: float) -> None:
     logits, targets = _numbers(seed, masks, pixels, share)
     expected = torch.stack([F.binary_cross_entropy(z.sigmoid(), t) for z, t in zip(logits, targets, strict=True)])
