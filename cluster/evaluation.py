@@ -75,6 +75,7 @@ class SequenceResult:
         T: fine-tuning steps.
         objects: scores and times.
         masks: per frame the predicted ids as palette PNG; the first is the given mask.
+        diverged: fine-tuning of an object diverged, so that its masks are empty.
     """
 
     index: int
@@ -82,6 +83,7 @@ class SequenceResult:
     T: int
     objects: tuple[ObjectResult, ...]
     masks: tuple[bytes, ...]
+    diverged: bool
 
 
 def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
@@ -176,13 +178,15 @@ def evaluate_sequence(
                 results.append(replace(results[0], learning_rate=rate))
                 continue
             segmenter.fine_tune(objects, T)
+            diverged = any(adapted.diverged for adapted in objects)
             masks = [first_mask, *segmenter.follow(objects, images[1:])]
             scores = score_sequence(masks, truths, [adapted.id for adapted in objects], sequence.name)
             scored = tuple(
                 ObjectResult(sequence.dataset, sequence.name, len(sequence), _seconds(adapted), own)
                 for adapted, own in zip(objects, scores, strict=True)
             )
-            results.append(SequenceResult(index, rate, T, scored, tuple(encode_mask(mask) for mask in masks)))
+            encoded = tuple(encode_mask(mask) for mask in masks)
+            results.append(SequenceResult(index, rate, T, scored, encoded, diverged))
     return results
 
 
@@ -216,6 +220,9 @@ def _run(
         shown = ", ".join(f"{100 * score:.1f} at T={T}" for T, score in scores.items())
         if len(evaluation.learning_rate) > 1:
             shown += f" (best of {len(evaluation.learning_rate)} rates)"
+        for result in own:
+            if result.diverged:
+                console.print(f"{name}: fine-tuning diverged at {_setting(result.learning_rate, result.T)}")
         done = len(work) - len(pending)
         console.print(f"{done}/{len(work)} {name}: J&F {shown}; {left // 60}:{left % 60:02d} left", highlight=False)
     return sorted(results, key=lambda result: (result.learning_rate or 0.0, result.T, result.index))

@@ -1,7 +1,10 @@
 """What every command shares: presets, a configuration file, flags, and exit codes."""
 
 import argparse
+import contextlib
 import dataclasses
+import io
+import itertools
 import json
 import sys
 import traceback
@@ -26,8 +29,9 @@ def parse(kind: type[Config], description: str, arguments: Sequence[str] | None 
         arguments: instead of ``sys.argv[1:]``.
 
     Raises:
-        BadInput: a configuration file that cannot be read or names unknown fields, or a value out of range.
-        SystemExit: ``--help`` (0) and flags that do not parse (2).
+        BadInput: a configuration file that cannot be read or names unknown fields, flags that do not parse, or a value
+            out of range.
+        SystemExit: ``--help`` (0).
     """
     return _parse(kind, {}, description, arguments)[0]
 
@@ -52,13 +56,16 @@ def parse_preset(
 def _parse(
     kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None
 ) -> tuple[Config, str]:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", type=Path)
     if presets:
         first.add_argument("--preset", default=next(iter(presets)))
         description += f"\n\n--preset NAME: {', '.join(presets)}; the first is the default."
     description += "\n\n--config FILE: JSON with any of the fields below, such as a run's config.json."
-    known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
+    except argparse.ArgumentError as error:
+        raise BadInput(str(error)) from error
     preset = known.preset if presets else ""
     if presets and preset not in presets:
         raise BadInput(f"--preset {preset}: no such preset; choose one of {', '.join(presets)}")
@@ -66,12 +73,22 @@ def _parse(
     if known.config is not None:
         default = merged(kind, default, read_json(known.config), str(known.config))
     style = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    shown = io.StringIO()
     try:
-        if default is None:
-            return tyro.cli(kind, args=rest, description=description, config=style), preset
-        return tyro.cli(kind, default=default, args=rest, description=description, config=style), preset
-    except ValueError as error:
-        raise BadInput(" ".join(str(error).split())) from error
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(kind, args=rest, description=description, config=style, **given), preset
+    except SystemExit as left:
+        if left.code == 0:
+            raise
+        raise BadInput(f"{_first_of_box(shown.getvalue())}; --help lists all flags") from None
+
+
+def _first_of_box(box: str) -> str:
+    """tyro's message in one line: of its box, with frames or dashes, the text below the title up to the next rule."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    blocks = itertools.groupby(lines, lambda line: bool(line.strip("─-")))
+    return " ".join(next((block for is_text, block in blocks if is_text), ()))
 
 
 def read_json(path: Path) -> dict[str, Any]:

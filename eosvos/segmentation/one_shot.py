@@ -43,6 +43,7 @@ class AdaptedObject:
         batch: the first frame and the object's mask, at the model's input size.
         start_box: (4,) float, the first mask's box in pixels of the model's input.
         steps: fine-tuning steps taken so far.
+        diverged: a loss or a parameter is not finite any more; the object is taken as never visible.
         fine_tuning_seconds, segmentation_seconds: time spent on this object; the second is of the last ``follow``.
     """
 
@@ -51,6 +52,7 @@ class AdaptedObject:
     batch: Batch
     start_box: Tensor
     steps: int = 0
+    diverged: bool = False
     fine_tuning_seconds: float = 0.0
     segmentation_seconds: float = 0.0
 
@@ -81,6 +83,7 @@ class OneShotSegmenter:
 
         Raises:
             BadInput: a first mask without an object.
+            FloatingPointError: fine-tuning diverged; the learning rates are too high.
         """
         remaining = iter(frames)
         first = next(remaining, None)
@@ -88,6 +91,10 @@ class OneShotSegmenter:
             return
         objects = self.begin(first, first_mask)
         self.fine_tune(objects, self.config.T)
+        if lost := [adapted.id for adapted in objects if adapted.diverged]:
+            raise FloatingPointError(
+                f"object {lost[0]}: fine-tuning diverged within {self.config.T} steps; lower the rates"
+            )
         yield first_mask
         yield from self.follow(objects, remaining)
 
@@ -116,19 +123,17 @@ class OneShotSegmenter:
         return objects
 
     def fine_tune(self, objects: list[AdaptedObject], T: int) -> None:
-        """Takes, for every object, the steps that are missing to T.
-
-        Raises:
-            FloatingPointError: the loss or a parameter is not finite any more; the learning rate is too high.
-        """
+        """Takes, for every object that has not diverged, the steps that are missing to T."""
         for adapted in objects:
+            if adapted.diverged:
+                continue
             start = time.perf_counter()
             steps = range(adapted.steps, T)
             losses = fine_tune(adapted.model, adapted.batch, self._rates, steps, (self.config.seed, adapted.id))
-            if not all(map(math.isfinite, losses)):
-                raise FloatingPointError(f"object {adapted.id}: the loss is {losses[-1]} at step {len(losses)} of {T}")
-            if losses and not all(bool(parameter.isfinite().all()) for parameter in adapted.model.parameters()):
-                raise FloatingPointError(f"object {adapted.id}: a parameter is not finite after step {T} of {T}")
+            adapted.diverged = not (
+                all(map(math.isfinite, losses))
+                and all(bool(parameter.isfinite().all()) for parameter in adapted.model.parameters())
+            )
             adapted.steps = T
             adapted.fine_tuning_seconds += time.perf_counter() - start
 
@@ -144,27 +149,27 @@ class OneShotSegmenter:
         Yields:
             (H, W) uint8 object ids per frame.
         """
-        ids = torch.tensor([0, *(adapted.id for adapted in objects)], dtype=torch.uint8)
+        ids = torch.tensor([adapted.id for adapted in objects], dtype=torch.uint8)
         boxes = [adapted.start_box for adapted in objects]
         for adapted in objects:
             adapted.segmentation_seconds = 0.0
         for position, image in enumerate(frames, start=1):
             small = resized(image, self.optimization.config.short_side, self.optimization.config.long_side)
-            probabilities = [torch.full(image.shape[1:], 0.5)]
+            probabilities = []
             for k, adapted in enumerate(objects):
                 start = time.perf_counter()
                 probability = self._probability(adapted, small, (image.shape[1], image.shape[2]), boxes[k], position)
                 boxes[k] = self._last_box(adapted, probability)
                 probabilities.append(probability)
                 adapted.segmentation_seconds += time.perf_counter() - start
-            stacked = torch.stack(probabilities)
-            # An object with exactly 0.5 is foreground, as in the release: the background is below everything at 0.5.
-            stacked[0] = torch.where(stacked[1:].amax(dim=0) >= 0.5, -1.0, 0.5)
-            yield ids[stacked.argmax(dim=0)]
+            best, index = torch.stack(probabilities).max(dim=0)
+            yield torch.where(best >= 0.5, ids[index], 0)
 
     def _probability(
         self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], box: Tensor, position: int
     ) -> Tensor:
+        if adapted.diverged:
+            return torch.zeros(size)
         extra = None
         if self.config.box_propagation:
             count = self.optimization.config.proposals_test // 2
