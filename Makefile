@@ -26,4 +26,4 @@ lint: setup
 	$(BIN)/mypy
 
 demo: setup
-	$(BIN)/python jobs/demo.py $(DEMO)
+	$(BIN)/python jobs/demo.py
