@@ -168,18 +168,32 @@ def test_extra_proposals_take_the_place_of_the_lowest_ranked(
     assert torch.equal(extended, torch.cat((plain[:-3], extra)))
 
 
+def test_boxes_end_at_the_border(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]]) -> None:
+    ours, theirs = pair
+    for model in pair:
+        with torch.no_grad():
+            model.roi_heads.box_predictor.bbox_pred.bias[6:8] += 8  # e^(8/5) times as large
+    with torch.no_grad():
+        (expected,) = theirs.eval()([frames[0][0] / 255])
+    detection = ours.detect(frames[0][0])
+    assert detection is not None
+    assert detection.box[3].item() == HEIGHT
+    torch.testing.assert_close(detection.box, expected["boxes"][0])
+
+
 def test_no_gradient_is_left_and_modes_are_set(
     pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]]
 ) -> None:
     ours, _ = pair
-    detection = ours.eval().detect(frames[0][0])
+    batch = ours.batch(*frames)
+    first = ours.loss(batch, generator(1))
+    detection = ours.detect(frames[0][0])
     assert detection is not None
     assert not detection.logits.requires_grad
-    images, masks = frames
-    batch = ours.batch(images, masks)
-    first = ours.loss(batch, generator(1))
-    ours.eval()
-    assert torch.equal(ours.loss(batch, generator(1)), first)  # whatever mode the model was left in
+    assert torch.equal(ours.eval().loss(batch, generator(1)), first)  # whatever mode the model was left in
+    again = ours.train().detect(frames[0][0])
+    assert again is not None
+    assert torch.equal(again.logits, detection.logits)
 
 
 def test_batch(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]]) -> None:
