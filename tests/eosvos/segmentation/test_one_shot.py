@@ -287,6 +287,22 @@ def test_an_infinite_learning_rate_is_an_error(
         _masks(OneShotSegmenter(infinite, _config(T=T)), video)
 
 
+def test_an_object_that_diverges_leaves_the_others_alone(
+    optimization: Optimization, video: tuple[list[Tensor], Tensor]
+) -> None:
+    frames, first = video
+    infinite = OneShotSegmenter(optimization.with_single_rate(float("inf")), _config())
+    segmenter = OneShotSegmenter(optimization, _config())
+    lost, kept = infinite.begin(frames[0], first)[0], segmenter.begin(frames[0], first)[1]
+    infinite.fine_tune([lost], 1)
+    segmenter.fine_tune([lost, kept], 3)
+    assert (lost.diverged, lost.steps) == (True, 1)
+    assert (kept.diverged, kept.steps) == (False, 3)
+    masks = list(segmenter.follow([lost, kept], frames[1:]))
+    assert any(bool(mask.any()) for mask in masks)
+    assert _equal(masks, list(segmenter.follow([kept], frames[1:])))
+
+
 def test_a_parent_needs_a_rate(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
     parent = replace(optimization, log_rates=None)
     with pytest.raises(BadInput, match="--learning-rate"):
