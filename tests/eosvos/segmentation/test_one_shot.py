@@ -293,7 +293,7 @@ def test_an_object_that_diverges_leaves_the_others_alone(
     frames, first = video
     infinite = OneShotSegmenter(optimization.with_single_rate(float("inf")), _config())
     segmenter = OneShotSegmenter(optimization, _config())
-    lost, kept = infinite.begin(frames[0], first)[0], segmenter.begin(frames[0], first)[1]
+    lost, kept = infinite.begin(frames[0], first)[1], segmenter.begin(frames[0], first)[0]
     infinite.fine_tune([lost], 1)
     segmenter.fine_tune([lost, kept], 3)
     assert (lost.diverged, lost.steps) == (True, 1)
