@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.sequence import Sequence
-from eosvos.data.tasks import MIN_AREA, Task
+from eosvos.data.tasks import AUGMENTATION, MIN_AREA, Task
 from eosvos.errors import BadInput
 
 MIN_REMAINING = 0.4
@@ -82,7 +82,7 @@ def task_frames(
     Raises:
         BadInput: a frame that cannot be decoded, has no mask, or does not show the object that the task names.
     """
-    rng = np.random.default_rng((seed, task.epoch, task.index, 1))  # the plan's own draws have no fourth number
+    rng = np.random.default_rng((AUGMENTATION, seed, task.epoch, task.index))
     look = _Look.draw(config, rng)
     frames: list[Tensor] = []
     for moment in ("train_frame", "test_frame"):

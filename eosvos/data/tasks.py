@@ -12,6 +12,9 @@ from eosvos.errors import BadInput
 MIN_AREA = 1 / 1000
 """An object is learned from where it covers at least this share of the frame."""
 
+ORDER, TASK, AUGMENTATION = 1, 2, 3
+"""First ids of the generators of a plan's order, a task's frames and its augmentation: they keep the draws apart."""
+
 Visible = Mapping[int, Sequence[int]]
 """Per object id of a sequence the positions of the frames in which it is visible."""
 
@@ -102,10 +105,10 @@ def plan_epoch(visible: Sequence[Visible], config: PlanConfig, seed: int, epoch:
         raise BadInput("the data has no frame with a visible object; encode a split that has annotations")
     if config.paste > 0 and len({s for s, _ in objects}) < 2:
         raise BadInput("pasting needs objects of at least two sequences; add data or set --paste 0")
-    order = np.random.default_rng((seed, epoch)).permutation(len(objects))
+    order = np.random.default_rng((ORDER, seed, epoch)).permutation(len(objects))
     tasks = []
     for index, place in enumerate(order):
-        rng = np.random.default_rng((seed, epoch, index))
+        rng = np.random.default_rng((TASK, seed, epoch, index))
         sequence, object_id = objects[int(place)]
         train, test = _two_frames(rng, visible[sequence][object_id], config.frames)
         donor = None

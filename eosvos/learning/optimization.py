@@ -144,7 +144,7 @@ def load(path: Path) -> Optimization:
         raise BadInput(f"{path}: format version {header.get('format_version')}, this program reads {FORMAT_VERSION}")
     if header.get("kind") not in ("parent", "optimization"):
         raise BadInput(f"{path}: holds a {header.get('kind')}, not an initialization; name the file beside it")
-    config = merged(ModelConfig, None, header["model"], str(path))
+    config = merged(ModelConfig, None, header.get("model", {}), str(path))
     initialization = {
         n.removeprefix("initialization."): t for n, t in tensors.items() if n.startswith("initialization.")
     }

@@ -98,7 +98,7 @@ def _named_as_ours(config: ModelConfig, weights: str) -> dict[str, Tensor]:
 def _download(source: object, weights: str) -> dict[str, Tensor]:
     try:
         return source.get_state_dict(progress=False, check_hash=True)  # type: ignore[attr-defined, no-any-return]
-    except (URLError, OSError) as error:
+    except (URLError, OSError, RuntimeError) as error:  # a RuntimeError is a checksum that does not match
         raise BadInput(
             f"--backbone-weights {weights}: cannot download {source.url} ({error}); "  # type: ignore[attr-defined]
             "give a safetensors file, or none"

@@ -104,7 +104,15 @@ class OneShotSegmenter:
         Args:
             image: (3, H, W) uint8.
             mask: (H, W) uint8 object ids.
+
+        Raises:
+            BadInput: a mask without an object or of another size, or an object too small for the model's input.
         """
+        if mask.shape != image.shape[1:]:
+            raise BadInput(
+                f"the first mask has {mask.shape[1]}x{mask.shape[0]} pixels, the first frame "
+                f"{image.shape[2]}x{image.shape[1]}; export both at one size"
+            )
         config = self.optimization.config
         small = resized(image, config.short_side, config.long_side)
         objects = []

@@ -98,9 +98,9 @@ def test_two_frames_in_either_order_and_one_frame_twice() -> None:
 
 @pytest.mark.parametrize("paste", [0.0, 0.3, 0.75, 1.0])
 def test_share_of_tasks_with_a_pasted_object(paste: float) -> None:
-    tasks = [task for epoch in range(10) for task in plan_epoch(MANY, PlanConfig(paste=paste), 0, epoch)]
+    tasks = [task for epoch in range(30) for task in plan_epoch(MANY, PlanConfig(paste=paste), 0, epoch)]
     donors = [task.donor for task in tasks if task.donor is not None]
-    assert len(tasks) == 1000
+    assert len(tasks) == 3000
     assert len(donors) / len(tasks) == pytest.approx(paste, abs=0.05)
     if donors:
         assert sum(donor.is_target for donor in donors) / len(donors) == pytest.approx(0.5, abs=0.1)
