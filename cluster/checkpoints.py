@@ -52,9 +52,11 @@ def save(folder: Path, step: int, optimization: Optimization, learned: Learned) 
     temporary = folder / f".{LAST}"
     shutil.copyfile(_file(folder, step), temporary)
     temporary.replace(folder / LAST)
-    for old in sorted(_steps(folder))[:-KEEP]:
-        _file(folder, old).unlink()
-        _optimizer(folder, old).unlink(missing_ok=True)
+    oldest = sorted(_steps(folder))[-KEEP:][0]
+    for path in (folder / "checkpoints").iterdir():
+        of_step = re.match(r"\.?step-(\d+)\.", path.name)  # with a dot: what a killed run was writing
+        if of_step and int(of_step[1]) < oldest:
+            path.unlink(missing_ok=True)
 
 
 def load(folder: Path, step: int, device: torch.device) -> tuple[Optimization, dict[str, Tensor]]:
@@ -85,7 +87,7 @@ def current(optimization: Optimization, learned: Learned, step: int) -> Optimiza
 
 def _steps(folder: Path) -> list[int]:
     matches = (re.fullmatch(r"step-(\d+)\.safetensors", path.name) for path in (folder / "checkpoints").glob("step-*"))
-    return [int(match[1]) for match in matches if match]
+    return [step for match in matches if match and _optimizer(folder, step := int(match[1])).is_file()]
 
 
 def _file(folder: Path, step: int) -> Path:

@@ -114,6 +114,10 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     connect()
     if evaluation.gpu and total("GPU") < 1:
         raise BadInput("--gpu True: the cluster has no GPU; leave the flag out")
+    if total("CPU") < evaluation.threads_per_task:
+        raise BadInput(
+            f"--threads-per-task {evaluation.threads_per_task}: the cluster has {total('CPU'):g} CPUs; ask for fewer"
+        )
     run_folder.claim(folder, evaluation)
     tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=False)
     tracker.tags({"data_hash": dataset.hash, "checkpoint_step": str(optimization.facts.get("step"))})

@@ -81,6 +81,6 @@ def bad_input_in(error: BaseException | None) -> BadInput | None:
     while error is not None:
         inner = getattr(error, "cause", None) or error.__cause__
         if isinstance(error, BadInput) and not isinstance(inner, BadInput):
-            return BadInput(str(error))
+            return BadInput(str(error).splitlines()[0])  # Ray Data adds lines of advice
         error = inner
     return None

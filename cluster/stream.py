@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -14,6 +16,7 @@ from safetensors.torch import load, save
 from cluster.session import DATA_TASK_CPUS
 from eosvos.data.augment import AugmentationConfig, TaskFrames, task_frames
 from eosvos.data.parquet import EncodedDataset
+from eosvos.data.sequence import Sequence
 from eosvos.data.tasks import Donor, PlanConfig, Task, learnable, plan, share
 
 SEGMENT_STEPS = 500
@@ -69,6 +72,7 @@ def _pipeline(
     blocks = [pa.table({"task": list(islice(encoded, per_step))}) for _ in range(steps)]
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # else what was raised is lost but for its text
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=cpus)
     with ray.data.DataContext.current(context):
@@ -79,7 +83,7 @@ def _pipeline(
             batch_format="pyarrow",
             num_cpus=DATA_TASK_CPUS,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(int(cpus), 1)),
-            fn_constructor_args=(dataset, config),
+            fn_constructor_args=(pickle.dumps(dataset), config),
         )
     for batch in made.iter_batches(batch_size=per_step, batch_format="pyarrow", prefetch_batches=2):
         yield [(_task(row["task"]), TaskFrames(**load(row["frames"]))) for row in batch.to_pylist()]
@@ -88,16 +92,23 @@ def _pipeline(
 class _Maker:
     """Plan rows -> the same rows with their frames; one per process of the stream."""
 
-    def __init__(self, dataset: EncodedDataset, config: StreamConfig) -> None:
+    def __init__(self, dataset: bytes, config: StreamConfig) -> None:
         torch.set_num_threads(1)  # it asks for a part of one CPU
         self.dataset, self.config = dataset, config
+
+    @cached_property
+    def sequences(self) -> tuple[Sequence, ...]:
+        """Opened with the first rows, and not with the actor, whose errors Ray Data passes on as text only."""
+        dataset: EncodedDataset = pickle.loads(self.dataset)
+        return dataset.sequences
+
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         config = self.config
         packed = []
         for text in rows["task"].to_pylist():
             frames = task_frames(
-                self.dataset.sequences,
+                self.sequences,
                 _task(text),
                 config.augmentation,
                 config.seed,

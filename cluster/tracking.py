@@ -1,5 +1,6 @@
 """The one module that writes to MLflow."""
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,8 @@ from mlflow.exceptions import MlflowException
 
 from cluster.session import is_submitted_job
 from eosvos.errors import BadInput
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports each table of a new database
 
 RUN_FILE = "mlflow_run"
 """In a run's folder: the address of the tracking server and the id of its MLflow run."""
@@ -91,6 +94,15 @@ class Tracker:
         batch = [Metric(name, float(value), now, step) for step, row in rows for name, value in row.items()]
         for start in range(0, len(batch), 1000):  # MLflow's limit for one request
             self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
+
+    def metrics_or_later(self, rows: list[tuple[int, Mapping[str, float]]]) -> list[tuple[int, Mapping[str, float]]]:
+        """As ``metrics``, for long work that must go on without its tracking server; returns what is still to log."""
+        try:
+            self.metrics(rows)
+        except MlflowException as error:
+            print(f"MLflow does not answer; {len(rows)} rows of metrics wait ({' '.join(str(error).split())})")
+            return rows
+        return []
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags."""

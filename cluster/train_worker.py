@@ -26,8 +26,8 @@ def train_worker(config: dict[str, Any]) -> None:
     """What Ray Train runs on every worker.
 
     Args:
-        config: ``training`` (Training), ``queue`` (Queue of (row, names of dropped tasks), fed by worker 0) and
-            ``stream_cpus`` (float).
+        config: ``training`` (Training), ``first_step`` (int, of the checkpoint to go on from), ``stream_cpus`` (float)
+            and ``queue`` (Queue of (row, names of dropped tasks), fed by worker 0).
     """
     training: Training = config["training"]
     context = ray.train.get_context()
@@ -36,8 +36,7 @@ def train_worker(config: dict[str, Any]) -> None:
     device = get_device() if training.gpu else torch.device("cpu")
     assert training.out is not None
     folder, dataset = training.out, open_dataset(training.data)
-    first_step = checkpoints.latest(folder)
-    assert first_step is not None
+    first_step: int = config["first_step"]
     optimization, optimizer_tensors = checkpoints.load(folder, first_step, device)
     model = optimization.model().to(device)
     learned = checkpoints.learned_state(optimization, training.outer)
@@ -60,9 +59,12 @@ def train_worker(config: dict[str, Any]) -> None:
             dropped = _gathered(dropped, workers)
         done = step + 1
         if worker == 0:
-            row = {"step": done, "loss_at_T": loss_at_T, "kept": kept, "seconds": time.perf_counter() - started}
-            if isinstance(training, MetaTraining):
-                row |= {"loss_at_0": loss_at_0, "mean_rate": float(learned.log_rates.exp().mean())}
+            row = {"step": done, "kept": kept, "seconds": time.perf_counter() - started}
+            is_meta = isinstance(training, MetaTraining)
+            if kept:  # a skipped step has no losses
+                row |= {"loss_at_0": loss_at_0, "loss_at_T": loss_at_T} if is_meta else {"loss_at_T": loss_at_T}
+            if is_meta:
+                row["mean_rate"] = float(learned.log_rates.detach().exp().mean())
             if done % training.checkpoint_every == 0 or done == training.outer.steps:
                 checkpoints.save(folder, done, optimization, learned)
             config["queue"].put((row, dropped))
@@ -94,9 +96,10 @@ def _add(
         meta = first_order(
             model, learned.initialization_views, learned.log_rates_views, train_batch, test_batch, training.T, seed
         )
-        if meta.finite:
+        finite = meta.finite and math.isfinite(meta.loss_at_0)
+        if finite:
             total.add(meta.initialization, meta.log_rates, meta.loss_at_0, meta.loss_at_T)
-        return meta.finite
+        return finite
     batch = model.batch([frames.train_image, frames.test_image], [frames.train_mask, frames.test_mask])
     loss, gradient = parent_gradient(model, learned.initialization_views, batch, seed)
     finite = math.isfinite(loss) and all(bool(torch.isfinite(part).all()) for part in gradient)

@@ -1,12 +1,14 @@
 """Training on Ray Train: tasks -> gradients -> one all-reduce -> one outer step -> checkpoint."""
 
 import json
+import math
 import shutil
 import statistics
 import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from ray.util.queue import Empty, Queue
 from cluster import checkpoints, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
 from cluster.run_folder import absolute_address, absolute_path
-from cluster.session import bad_input_in, connect, worker_resources
+from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
 from cluster.train_worker import train_worker
 from eosvos.cli import flattened, to_dict
@@ -54,12 +56,9 @@ def train(training: Training) -> Path:
     dataset = open_dataset(training.data)
     last = folder / checkpoints.LAST
     run_folder.check(folder, training, free=PLACEMENT)
-    first_step = checkpoints.latest(folder)
+    first_step, start = checkpoints.latest(folder), None
     if first_step is None:
-        start = _initial(training, dataset)
-        run_folder.claim(folder, training)
-        checkpoints.save(folder, 0, *start)
-        first_step = 0
+        first_step, start = 0, _initial(training, dataset)
     elif (hash_before := checkpoints.facts(folder, first_step).get("data_hash")) != dataset.hash:
         raise BadInput(
             f"{training.data}: its content (hash {dataset.hash[:12]}) is not what {folder} was trained on "
@@ -68,14 +67,18 @@ def train(training: Training) -> Path:
     if first_step >= training.outer.steps:
         print(f"{folder}: all {training.outer.steps} outer steps are done already")
         return last
-    print(f"{'resuming at' if first_step else 'starting from'} outer step {first_step}, in {folder}")
     connect()
+    resources = worker_resources(training.workers, training.gpu)
+    if start is not None:
+        run_folder.claim(folder, training)
+        checkpoints.save(folder, 0, *start)
+    print(f"{'resuming at' if first_step else 'starting from'} outer step {first_step}, in {folder}")
     kind = "meta_train" if isinstance(training, MetaTraining) else "parent_train"
     tracker = Tracker(uri, kind, f"{kind} {folder.name}", folder, flattened(to_dict(training)))
     tracker.tags({"data_hash": dataset.hash, "world_size": str(training.workers)})
     print(f"MLflow: {uri}, run {tracker.run_id}")
     try:
-        _fit(training, folder, first_step, tracker)
+        _fit(training, resources, folder, first_step, tracker)
     except BaseException:
         tracker.end(failed=True)
         raise
@@ -109,8 +112,7 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
     return optimization, checkpoints.learned_state(optimization, training.outer)
 
 
-def _fit(training: Training, folder: Path, first_step: int, tracker: Tracker) -> None:
-    resources = worker_resources(training.workers, training.gpu)
+def _fit(training: Training, resources: WorkerResources, folder: Path, first_step: int, tracker: Tracker) -> None:
     queue = Queue(actor_options={"num_cpus": 0})
     ended = threading.Event()
     follower = threading.Thread(target=_follow, args=(queue, ended, training, folder, first_step, tracker))
@@ -118,7 +120,12 @@ def _fit(training: Training, folder: Path, first_step: int, tracker: Tracker) ->
     scratch = folder / ".ray_train"  # Ray Train wants a folder that all nodes see; our checkpoints do not go there
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"training": training, "queue": queue, "stream_cpus": resources.stream_cpus},
+        train_loop_config={
+            "training": training,
+            "first_step": first_step,
+            "stream_cpus": resources.stream_cpus,
+            "queue": queue,
+        },
         scaling_config=ray.train.ScalingConfig(
             num_workers=training.workers, use_gpu=training.gpu, resources_per_worker=resources.worker
         ),
@@ -144,8 +151,10 @@ def _follow(
     """Writes what the workers report to the terminal, the run's folder and MLflow, until the training has ended."""
     log = folder / PROGRESS
     kept_lines = [line for line in _lines(log) if json.loads(line)["step"] <= first_step]
-    log.write_text("".join(f"{line}\n" for line in kept_lines))  # what a killed run did after its last checkpoint
-    unlogged: list[tuple[int, dict[str, float]]] = []
+    temporary = log.with_name(f".{PROGRESS}")
+    temporary.write_text("".join(f"{line}\n" for line in kept_lines))  # without what a killed run did after that
+    temporary.replace(log)
+    unlogged: list[tuple[int, Mapping[str, float]]] = []
     shown = logged = time.monotonic()
     recent: deque[float] = deque(maxlen=21)
     while True:
@@ -166,15 +175,15 @@ def _follow(
             print(_progress_line(row, training, statistics.median(recent)), flush=True)
             shown = time.monotonic()
         if final or time.monotonic() - logged > 10:
-            tracker.metrics(unlogged)
-            unlogged, logged = [], time.monotonic()
-    tracker.metrics(unlogged)
+            unlogged, logged = tracker.metrics_or_later(unlogged), time.monotonic()
+    tracker.metrics_or_later(unlogged)
 
 
 def _curve(folder: Path, T: int) -> Path:
     """A picture of ``progress.jsonl``, beside it."""
     rows = [json.loads(line) for line in _lines(folder / PROGRESS)]
-    steps, at_0, at_T, rates = ([row[name] for row in rows] for name in ("step", "loss_at_0", "loss_at_T", "mean_rate"))
+    names = ("step", "loss_at_0", "loss_at_T", "mean_rate")
+    steps, at_0, at_T, rates = ([row.get(name, math.nan) for row in rows] for name in names)
     return training_curve(steps, at_0, at_T, rates, T, folder / "training_curve.png")
 
 
@@ -185,8 +194,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:
-    losses = f"loss {row['loss_at_T']:.3f}"
-    if isinstance(training, MetaTraining):
+    if row["kept"] == 0:
+        losses = "skipped, as every task was dropped"
+    elif not isinstance(training, MetaTraining):
+        losses = f"loss {row['loss_at_T']:.3f}"
+    else:
         losses = (
             f"test loss {row['loss_at_0']:.3f} at 0, {row['loss_at_T']:.3f} at {training.T}, "
             f"mean rate {row['mean_rate']:.4f}"

@@ -1,0 +1,126 @@
+"""The loop of a training worker, alone in this process and without Ray: what it does with tasks that go wrong."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.train
+import torch
+
+from cluster import checkpoints, train_worker
+from cluster.config import MetaTraining
+from cluster.stream import StreamConfig
+from eosvos.data.augment import TaskFrames, task_frames
+from eosvos.data.parquet import EncodedDataset, open_dataset
+from eosvos.data.tasks import Task, learnable, plan
+from eosvos.learning.meta_gradient import MetaGradient, first_order
+from eosvos.learning.optimization import Optimization, initial_log_rates, read_safetensors
+from eosvos.model.weights import initial_model
+
+
+class _Alone:
+    """Ray Train's context of the only worker."""
+
+    def get_world_rank(self) -> int:
+        return 0
+
+    def get_world_size(self) -> int:
+        return 1
+
+
+class _Rows(list[tuple[dict[str, Any], list[str]]]):
+    put = list.append
+
+
+def _direct_stream(
+    dataset: EncodedDataset, config: StreamConfig, worker: int, workers: int, first: int, last: int, cpus: float
+) -> Iterator[list[tuple[Task, TaskFrames]]]:
+    for step in range(first, last):
+        tasks = plan(learnable(dataset), config.plan, config.seed, config.meta_batch, step, step + 1)
+        yield [
+            (task, task_frames(dataset.sequences, task, config.augmentation, config.seed, 64, 128)) for task in tasks
+        ]
+
+
+@pytest.fixture
+def start(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MetaTraining:
+    """A run folder at outer step 0."""
+    monkeypatch.setattr(ray.train, "get_context", _Alone)
+    monkeypatch.setattr(train_worker, "task_stream", _direct_stream)
+    model, _ = initial_model(training.model, "none", training.seed)
+    optimization = Optimization(training.model, model.state_dict(), initial_log_rates(model, training.initial_rate))
+    checkpoints.save(tmp_path, 0, optimization, checkpoints.learned_state(optimization, training.outer))
+    return replace(training, out=tmp_path)
+
+
+def _run(training: MetaTraining, first_step: int = 0) -> list[tuple[dict[str, Any], list[str]]]:
+    queue = _Rows()
+    train_worker.train_worker({"training": training, "first_step": first_step, "stream_cpus": 1.0, "queue": queue})
+    assert [json.loads(json.dumps(row, allow_nan=False)) for row, _ in queue] == [row for row, _ in queue]
+    return queue
+
+
+def _spoil(monkeypatch: pytest.MonkeyPatch, indices: set[int], **values: Any) -> list[MetaGradient]:
+    """Puts ``values`` into the meta-gradients of the first epoch's tasks ``indices``; returns those left alone."""
+    sound: list[MetaGradient] = []
+
+    def spoiled(*arguments: Any) -> MetaGradient:
+        meta = first_order(*arguments)
+        _, epoch, index = arguments[-1]
+        if epoch == 0 and index in indices:
+            return replace(meta, **values)
+        sound.append(meta)
+        return meta
+
+    monkeypatch.setattr(train_worker, "first_order", spoiled)
+    return sound
+
+
+@pytest.mark.parametrize("wrong", ["loss_at_0", "loss_at_T", "initialization", "log_rates"])
+def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
+    start: MetaTraining, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    value: Any = float("nan") if wrong.startswith("loss") else [torch.tensor(float("inf"))]
+    sound = _spoil(monkeypatch, {1}, **{wrong: value})
+    (first, dropped), (second, none) = _run(start)
+    tasks = list(plan(learnable(open_dataset(start.data)), start.plan, start.seed, 4, 0, 1))
+    spoiled = tasks[1]
+    name = f"train-{spoiled.sequence:05d} object {spoiled.object_id} frames {spoiled.train_frame} and"
+    assert first["kept"] == 3
+    assert len(dropped) == 1
+    assert dropped[0].startswith(name)
+    assert (second["kept"], none) == (4, [])
+    assert first["loss_at_T"] == pytest.approx(sum(meta.loss_at_T for meta in sound[:3]) / 3)
+    assert start.out is not None
+    state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]
+    mean = torch.stack([torch.cat([part.flatten() for part in meta.initialization]) for meta in sound[:3]]).mean(dim=0)
+    torch.testing.assert_close(state["optimizer.0.exp_avg"], 0.1 * mean, rtol=1e-4, atol=1e-7)
+
+
+def test_a_step_without_a_task_is_skipped(start: MetaTraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert start.out is not None
+    _spoil(monkeypatch, {0, 1, 2, 3}, loss_at_T=float("inf"))
+    (first, dropped), (second, none) = _run(start)
+    assert sorted(first) == ["kept", "mean_rate", "seconds", "step"]
+    assert (first["kept"], len(dropped)) == (0, 4)
+    assert (second["kept"], none) == (4, [])
+    state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]
+    assert state == {}
+
+
+def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTraining) -> None:
+    assert start.out is not None
+    whole = _run(start)
+    expected = {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")}
+    for name in expected:
+        (start.out / "checkpoints" / name).unlink()
+    resumed = _run(start, first_step=1)
+    assert _without_time(resumed) == _without_time(whole[1:])
+    assert {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")} == expected
+
+
+def _without_time(rows: list[tuple[dict[str, Any], list[str]]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row, _ in rows]

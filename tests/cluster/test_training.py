@@ -1,0 +1,155 @@
+"""Trainings on real workers: two are as good as one, and what they leave behind."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch import Tensor
+
+from cluster.config import MetaTraining
+from cluster.tracking import RUN_FILE
+from cluster.training import train
+from eosvos.data.augment import task_frames
+from eosvos.data.parquet import open_dataset
+from eosvos.data.tasks import learnable, plan
+from eosvos.errors import BadInput
+from eosvos.learning.meta_gradient import first_order
+from eosvos.learning.optimization import initial_log_rates, load, read_safetensors
+from eosvos.model.weights import initial_model
+
+
+@pytest.fixture(scope="module")
+def by_workers(ray_here: None, training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The run folders of the same two outer steps by one worker and by two."""
+    out = tmp_path_factory.mktemp("runs")
+    return {n: train(replace(training, workers=n, out=out / f"by-{n}")).parent for n in (1, 2)}
+
+
+def _rows(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
+
+
+def _gradient(folder: Path) -> list[Tensor]:
+    """The all-reduced meta-gradient of the first outer step: RAdam's first moment is then (1 - 0.9) times it."""
+    state = read_safetensors(folder / "checkpoints" / "step-000001.optimizer.safetensors")[0]
+    return [state[f"optimizer.{group}.exp_avg"] / (1 - 0.9) for group in (0, 1)]
+
+
+def _assert_close(values: list[Tensor], references: list[Tensor]) -> None:
+    """To 1e-5 relative in norm, in float32: the initialization's part, the rates' part, and both together."""
+    for value, reference in [*zip(values, references, strict=True), (torch.cat(values), torch.cat(references))]:
+        assert value.dtype == reference.dtype == torch.float32
+        assert reference.norm() > 0
+        assert (value - reference).norm() <= 1e-5 * reference.norm()
+
+
+def test_two_workers_have_the_meta_gradient_of_one(by_workers: dict[int, Path]) -> None:
+    _assert_close(_gradient(by_workers[2]), _gradient(by_workers[1]))
+
+
+def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
+    by_workers: dict[int, Path], training: MetaTraining
+) -> None:
+    model, _ = initial_model(training.model, "none", training.seed)
+    start = [parameter.detach().clone() for parameter in model.parameters()]
+    rates = list(initial_log_rates(model, training.initial_rate).values())
+    dataset = open_dataset(training.data)
+    sums = [torch.zeros_like(part) for part in _gradient(by_workers[1])]
+    for task in plan(learnable(dataset), training.plan, training.seed, 4, 0, 1):
+        frames = task_frames(dataset.sequences, task, training.augmentation, training.seed, 64, 128)
+        train_batch = model.batch([frames.train_image], [frames.train_mask])
+        test_batch = model.batch([frames.test_image], [frames.test_mask])
+        seed = (training.seed, task.epoch, task.index)
+        meta = first_order(model, start, rates, train_batch, test_batch, training.T, seed)
+        for total, parts in zip(sums, (meta.initialization, meta.log_rates), strict=True):
+            total += torch.cat([part.flatten() for part in parts])
+    _assert_close(_gradient(by_workers[1]), [total / 4 for total in sums])
+
+
+def test_two_workers_report_the_losses_of_one(by_workers: dict[int, Path]) -> None:
+    one, two = _rows(by_workers[1]), _rows(by_workers[2])
+    assert [row["step"] for row in one] == [row["step"] for row in two] == [1, 2]
+    assert [row["kept"] for row in one] == [row["kept"] for row in two] == [4, 4]
+    for name in ("loss_at_0", "loss_at_T", "mean_rate"):
+        assert [row[name] for row in two] == pytest.approx([row[name] for row in one], rel=1e-4)
+
+
+def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTraining, tracking: str) -> None:
+    folder = by_workers[2]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "last.safetensors",
+        RUN_FILE,
+        "progress.jsonl",
+        "training_curve.png",
+    ]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        f"step-{step:06d}{kind}.safetensors" for step in (1, 2) for kind in (".optimizer", "")
+    ]
+    assert (folder / "last.safetensors").read_bytes() == (folder / "checkpoints/step-000002.safetensors").read_bytes()
+    facts = load(folder / "last.safetensors").facts
+    assert facts == {"data_hash": open_dataset(training.data).hash, "T": 2, "order": 1, "step": 2}
+
+
+def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
+    uri, run_id = (by_workers[2] / RUN_FILE).read_text().split()
+    assert uri == tracking
+    client = MlflowClient(uri)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["outer.steps"] == "2"
+    assert run.data.tags["world_size"] == "2"
+    for name in ("loss_at_0", "loss_at_T", "mean_rate", "kept"):
+        logged = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
+        assert sorted(logged) == [(row["step"], row[name]) for row in _rows(by_workers[2])]
+    assert {file.path for file in client.list_artifacts(run_id)} == {"last.safetensors", "training_curve.png"}
+
+
+def test_the_same_command_on_a_finished_run_does_nothing(
+    by_workers: dict[int, Path], training: MetaTraining, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in by_workers[1].rglob("*")}
+    train(replace(training, out=by_workers[1]))
+    assert "all 2 outer steps are done already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in by_workers[1].rglob("*")} == before
+
+
+def test_another_configuration_on_the_same_folder_is_refused_by_its_fields(
+    by_workers: dict[int, Path], training: MetaTraining
+) -> None:
+    other = replace(training, out=by_workers[1], T=3, outer=replace(training.outer, steps=9), workers=2)
+    with pytest.raises(BadInput, match=r"differs in T \(2 there, 3 now\), outer\.steps \(2 there, 9 now\); give"):
+        train(other)
+
+
+def test_more_workers_than_cpus_is_refused_before_anything_is_written(
+    ray_here: None, training: MetaTraining, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=r"--workers 1000: the cluster has [0-9]+ CPUs, which is too few"):
+        train(replace(training, workers=1000, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_task_dropped(
+    ray_here: None, training: MetaTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Learning rates of 1e38 give losses that are not finite, on both workers."""
+    one_step = replace(training.outer, steps=1)
+    folder = train(replace(training, workers=2, initial_rate=1e38, outer=one_step, out=tmp_path / "run")).parent
+    (row,) = _rows(folder)
+    assert (row["kept"], row["step"]) == (0, 1)
+    assert "loss_at_T" not in row
+    printed = capsys.readouterr().out
+    tasks = plan(learnable(open_dataset(training.data)), training.plan, training.seed, 4, 0, 1)
+    for task in tasks:
+        assert f"train-{task.sequence:05d} object {task.object_id} frames {task.train_frame} and" in printed
+    assert printed.count("dropped a task whose loss is not finite") == 4
+    before, after = (load(folder / "checkpoints" / f"step-{step:06d}.safetensors") for step in (0, 1))
+    assert before.log_rates is not None
+    assert after.log_rates is not None
+    for old, new in ((before.initialization, after.initialization), (before.log_rates, after.log_rates)):
+        assert all(torch.equal(value, new[name]) for name, value in old.items())

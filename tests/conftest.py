@@ -1,0 +1,73 @@
+"""What the tests of cluster/ and jobs/ share: Ray started once, tiny videos, and a training that takes seconds."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.config import MetaTraining
+from eosvos.data.parquet import encode
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.data.tasks import PlanConfig
+from eosvos.learning.outer_loop import OuterConfig
+from eosvos.model.config import ModelConfig
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four sequences of three objects in three frames of 64x64; an epoch is three meta-batches of four tasks."""
+    folder = tmp_path_factory.mktemp("data") / "train"
+    encode(synthetic("train", 4, SyntheticSettings(size=64, frames=3)), folder, {"made": "for tests"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def training(encoded: Path) -> MetaTraining:
+    """Two outer steps on four tasks each, T = 2; the gradient is not clipped, so that it can be read off."""
+    model = ModelConfig(
+        backbone="tiny",
+        short_side=64,
+        long_side=128,
+        widths=(8, 8, 8),
+        fpn_channels=8,
+        anchor_sizes=(16, 24, 32, 48),
+        rpn_samples=32,
+        proposals_train=32,
+        proposals_test=16,
+        roi_samples=16,
+        box_head_channels=16,
+        mask_head_channels=(8,),
+        mask_roi_size=7,
+    )
+    return MetaTraining(
+        data=str(encoded),
+        backbone_weights="none",
+        checkpoint_every=1,
+        model=model,
+        plan=PlanConfig(paste=0.5),
+        outer=OuterConfig(steps=2, meta_batch=4, learning_rate=1e-3, clip_norm=1e9),
+        T=2,
+        initial_rate=0.01,
+    )
+
+
+@pytest.fixture(scope="session")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """MLflow's address for all trainings and evaluations of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def ray_here(tracking: str) -> Iterator[None]:
+    """Ray with two CPUs on this machine, for everything that runs in the tests' own process."""
+    import ray
+
+    if not ray.is_initialized():
+        os.environ.pop("RAY_ADDRESS", None)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
