@@ -104,6 +104,10 @@ class Tracker:
             return rows
         return []
 
+    def last_step(self, name: str) -> int:
+        """The newest step at which the metric ``name`` is logged, 0 where it is not."""
+        return max((metric.step for metric in self._client.get_metric_history(self.run_id, name)), default=0)
+
     def tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags."""
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])

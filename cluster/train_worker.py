@@ -1,5 +1,6 @@
 """The loop of one training worker; all workers hold the same state and take the same outer steps."""
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from eosvos.learning.meta_gradient import first_order
 from eosvos.learning.outer_loop import GradientSum, Learned
 from eosvos.learning.parent import parent_gradient
 from eosvos.model.mask_rcnn import MaskRCNN
+
+PROGRESS = "progress.jsonl"
+"""In a run's folder: one JSON object per outer step."""
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -65,6 +69,8 @@ def train_worker(config: dict[str, Any]) -> None:
                 row |= {"loss_at_0": loss_at_0, "loss_at_T": loss_at_T} if is_meta else {"loss_at_T": loss_at_T}
             if is_meta:
                 row["mean_rate"] = float(learned.log_rates.detach().exp().mean())
+            with (folder / PROGRESS).open("a") as file:  # before the checkpoint, so that a kill leaves no gap
+                file.write(json.dumps(row) + "\n")
             if done % training.checkpoint_every == 0 or done == training.outer.steps:
                 checkpoints.save(folder, done, optimization, learned)
             config["queue"].put((row, dropped))

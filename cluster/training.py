@@ -23,7 +23,7 @@ from cluster.config import PLACEMENT, MetaTraining, Training
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
-from cluster.train_worker import train_worker
+from cluster.train_worker import PROGRESS, train_worker
 from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.errors import BadInput
@@ -31,9 +31,6 @@ from eosvos.figures.training_curve import training_curve
 from eosvos.learning.optimization import Optimization, differing_fields, initial_log_rates, load
 from eosvos.learning.outer_loop import Learned
 from eosvos.model.weights import initial_model
-
-PROGRESS = "progress.jsonl"
-"""In a run's folder: one JSON object per outer step."""
 
 
 def train(training: Training) -> Path:
@@ -115,7 +112,8 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
 def _fit(training: Training, resources: WorkerResources, folder: Path, first_step: int, tracker: Tracker) -> None:
     queue = Queue(actor_options={"num_cpus": 0})
     ended = threading.Event()
-    follower = threading.Thread(target=_follow, args=(queue, ended, training, folder, first_step, tracker))
+    rows = _forget_after(first_step, folder / PROGRESS)
+    follower = threading.Thread(target=_follow, args=(queue, ended, training, rows, tracker))
     follower.start()
     scratch = folder / ".ray_train"  # Ray Train wants a folder that all nodes see; our checkpoints do not go there
     trainer = TorchTrainer(
@@ -146,15 +144,11 @@ def _fit(training: Training, resources: WorkerResources, folder: Path, first_ste
 
 
 def _follow(
-    queue: Queue, ended: threading.Event, training: Training, folder: Path, first_step: int, tracker: Tracker
+    queue: Queue, ended: threading.Event, training: Training, rows: list[dict[str, Any]], tracker: Tracker
 ) -> None:
-    """Writes what the workers report to the terminal, the run's folder and MLflow, until the training has ended."""
-    log = folder / PROGRESS
-    kept_lines = [line for line in _lines(log) if json.loads(line)["step"] <= first_step]
-    temporary = log.with_name(f".{PROGRESS}")
-    temporary.write_text("".join(f"{line}\n" for line in kept_lines))  # without what a killed run did after that
-    temporary.replace(log)
-    unlogged: list[tuple[int, Mapping[str, float]]] = []
+    """Hands what the workers report to the terminal and MLflow, until the training has ended; first ``rows``."""
+    last = tracker.last_step("kept") if rows else 0
+    unlogged = [_metrics(row) for row in rows if row["step"] > last]  # a kill came before they were logged
     shown = logged = time.monotonic()
     recent: deque[float] = deque(maxlen=21)
     while True:
@@ -164,12 +158,10 @@ def _follow(
             if ended.is_set():
                 break
             continue
-        with log.open("a") as file:
-            file.write(json.dumps(row) + "\n")
         for name in dropped:
             print(f"step {row['step']}: dropped a task whose loss is not finite: {name}")
         recent.append(row["seconds"])
-        unlogged.append((row["step"], {name: value for name, value in row.items() if name != "step"}))
+        unlogged.append(_metrics(row))
         final = row["step"] == training.outer.steps
         if final or time.monotonic() - shown > 5:
             print(_progress_line(row, training, statistics.median(recent)), flush=True)
@@ -179,18 +171,31 @@ def _follow(
     tracker.metrics_or_later(unlogged)
 
 
+def _metrics(row: dict[str, Any]) -> tuple[int, Mapping[str, float]]:
+    return row["step"], {name: value for name, value in row.items() if name != "step"}
+
+
+def _forget_after(step: int, path: Path) -> list[dict[str, Any]]:
+    """Takes out of ``progress.jsonl`` what a killed run did after its last checkpoint; returns the rest."""
+    rows = [row for row in _rows(path) if row["step"] <= step]
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    temporary.replace(path)
+    return rows
+
+
 def _curve(folder: Path, T: int) -> Path:
     """A picture of ``progress.jsonl``, beside it."""
-    rows = [json.loads(line) for line in _lines(folder / PROGRESS)]
+    rows = _rows(folder / PROGRESS)
     names = ("step", "loss_at_0", "loss_at_T", "mean_rate")
     steps, at_0, at_T, rates = ([row.get(name, math.nan) for row in rows] for name in names)
     return training_curve(steps, at_0, at_T, rates, T, folder / "training_curve.png")
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole lines of a JSON-lines file; a kill may have cut the last one."""
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Of the whole lines of a JSON-lines file; a kill may have cut the last one."""
     text = path.read_text() if path.is_file() else ""
-    return [line for line in text.split("\n")[:-1] if line]
+    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:
