@@ -132,24 +132,3 @@ def test_more_workers_than_cpus_is_refused_before_anything_is_written(
     with pytest.raises(BadInput, match=r"--workers 1000: the cluster has [0-9]+ CPUs, which is too few"):
         train(replace(training, workers=1000, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-
-
-def test_every_task_dropped(
-    ray_here: None, training: MetaTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Learning rates of 1e38 give losses that are not finite, on both workers."""
-    one_step = replace(training.outer, steps=1)
-    folder = train(replace(training, workers=2, initial_rate=1e38, outer=one_step, out=tmp_path / "run")).parent
-    (row,) = _rows(folder)
-    assert (row["kept"], row["step"]) == (0, 1)
-    assert "loss_at_T" not in row
-    printed = capsys.readouterr().out
-    tasks = plan(learnable(open_dataset(training.data)), training.plan, training.seed, 4, 0, 1)
-    for task in tasks:
-        assert f"train-{task.sequence:05d} object {task.object_id} frames {task.train_frame} and" in printed
-    assert printed.count("dropped a task whose loss is not finite") == 4
-    before, after = (load(folder / "checkpoints" / f"step-{step:06d}.safetensors") for step in (0, 1))
-    assert before.log_rates is not None
-    assert after.log_rates is not None
-    for old, new in ((before.initialization, after.initialization), (before.log_rates, after.log_rates)):
-        assert all(torch.equal(value, new[name]) for name, value in old.items())

@@ -1,0 +1,177 @@
+"""Evaluation of a barely trained checkpoint on two tiny sequences, on real Ray: tables, pictures, MLflow."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from mlflow import MlflowClient
+from PIL import Image
+from rich.console import Console
+
+from cluster.config import MetaTraining
+from cluster.evaluation import Evaluation, evaluate
+from cluster.tracking import RUN_FILE
+from eosvos.data.palette import DAVIS_PALETTE
+from eosvos.data.parquet import encode, open_dataset
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.errors import BadInput
+from eosvos.learning.inner_loop import fine_tune
+from eosvos.learning.optimization import Optimization, initial_log_rates, save
+from eosvos.metrics.sequence_scores import score_sequence
+from eosvos.model.weights import initial_model
+
+QUIET = Console(quiet=True)
+RATES = (0.01, 0.05)
+MEASURES = ("j_mean", "f_mean", "j_and_f")
+
+
+@pytest.fixture(scope="module")
+def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``held``, two sequences; ``parent.safetensors`` and ``meta.safetensors``, the same initialization.
+
+    It has seen the first object of each, so that there is something to score.
+    """
+    folder = tmp_path_factory.mktemp("evaluation")
+    encode(synthetic("held", 2, SyntheticSettings(size=64, frames=4)), folder / "held", {"made": "for tests"})
+    model, _ = initial_model(training.model, "none", 3)
+    frames = [sequence.frame(0) for sequence in open_dataset(folder / "held").sequences]
+    batch = model.batch([image for image, _ in frames], [(mask == 1).to(torch.uint8) for _, mask in frames])
+    fine_tune(model, batch, [rate.exp() for rate in initial_log_rates(model, 0.1).values()], range(150), (0,))
+    parent = Optimization(training.model, model.state_dict(), None, {"step": 7})
+    save(parent, folder / "parent.safetensors")
+    save(replace(parent, log_rates=initial_log_rates(model, 0.05)), folder / "meta.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def learned(folder: Path, ray_here: None) -> Evaluation:
+    """An evaluation that was done, with the checkpoint's own rates."""
+    evaluation = Evaluation(folder / "meta.safetensors", str(folder / "held"), folder / "learned", T=(0, 3))
+    evaluate(evaluation, QUIET)
+    return evaluation
+
+
+@pytest.fixture(scope="module")
+def grid(folder: Path, ray_here: None) -> Evaluation:
+    """An evaluation that was done, of the parent at two single rates."""
+    data, out = str(folder / "held"), folder / "grid"
+    evaluation = Evaluation(folder / "parent.safetensors", data, out, T=(0, 3), learning_rate=RATES)
+    evaluate(evaluation, QUIET)
+    return evaluation
+
+
+def _table(evaluation: Evaluation, name: str = "objects") -> list[dict[str, Any]]:
+    assert evaluation.out is not None
+    rows: list[dict[str, Any]] = pq.read_table(evaluation.out / f"{name}.parquet").to_pylist()
+    return rows
+
+
+def _scores(rows: list[dict[str, Any]], **where: Any) -> list[tuple[float, ...]]:
+    chosen = [row for row in rows if all(row[key] == value for key, value in where.items())]
+    return [tuple(row[name] for name in MEASURES) for row in chosen]
+
+
+def test_tables(learned: Evaluation) -> None:
+    rows, summary = _table(learned), _table(learned, "summary")
+    assert max(row["j_and_f"] for row in rows) > 0.1
+    assert [(row["T"], row["sequence"], row["object"]) for row in rows] == [
+        (T, f"held-0000{sequence}", number) for T in (0, 3) for sequence in (0, 1) for number in (1, 2, 3)
+    ]
+    assert [(row["T"], row["learning_rate"], row["objects"]) for row in summary] == [(0, None, 6), (3, None, 6)]
+    for row in summary:
+        assert row["j_and_f"] == pytest.approx(np.mean([own[2] for own in _scores(rows, T=row["T"])]))
+        assert row["fps"] > 0
+    assert learned.out is not None
+    assert (learned.out / "objects.csv").read_text().count("\n") == 13
+    assert (learned.out / "summary.csv").read_text().count("\n") == 3
+    with Image.open(learned.out / "overview.png") as overview:
+        assert overview.width > overview.height > 64
+
+
+def test_predictions_are_palette_images_named_as_the_frames_that_score_as_the_table_says(learned: Evaluation) -> None:
+    rows = _table(learned)
+    assert learned.out is not None
+    assert sorted(path.name for path in (learned.out / "predictions").iterdir()) == ["T=0", "T=3"]
+    for T in (0, 3):
+        for sequence in open_dataset(learned.data).sequences:
+            own = learned.out / "predictions" / f"T={T}" / sequence.name
+            assert sorted(path.name for path in own.iterdir()) == [f"{name}.png" for name in sequence.frame_names]
+            predicted = []
+            for name in sequence.frame_names:
+                with Image.open(own / f"{name}.png") as image:
+                    assert image.mode == "P"
+                    assert image.getpalette() == DAVIS_PALETTE.flatten().tolist()
+                    predicted.append(np.array(image))
+            truths = [sequence.mask(position) for position in range(len(sequence))]
+            assert np.array_equal(predicted[0], np.asarray(truths[0]))
+            again = score_sequence(predicted, truths, (1, 2, 3), sequence.name)
+            assert [(o.j_statistics.mean, o.f_statistics.mean, o.j_and_f) for o in again] == _scores(
+                rows, T=T, sequence=sequence.name
+            )
+
+
+def test_the_same_command_gives_the_same_scores(learned: Evaluation) -> None:
+    before = _table(learned)
+    evaluate(learned, QUIET)
+    assert _scores(_table(learned)) == _scores(before)
+
+
+def test_the_grid_of_rates(grid: Evaluation, learned: Evaluation) -> None:
+    rows = _table(grid)
+    assert {(row["learning_rate"], row["T"]) for row in rows} == {(rate, T) for rate in RATES for T in (0, 3)}
+    assert _scores(rows, T=0, learning_rate=RATES[0]) == _scores(rows, T=0, learning_rate=RATES[1])
+    assert _scores(rows, T=3, learning_rate=RATES[0]) != _scores(rows, T=3, learning_rate=RATES[1])
+    assert _scores(rows, learning_rate=0.05) == _scores(_table(learned))  # whose every rate is 0.05 too
+    assert grid.out is not None
+    names = sorted(path.name for path in (grid.out / "predictions").iterdir())
+    assert names == ["T=0_rate=0.01", "T=0_rate=0.05", "T=3_rate=0.01", "T=3_rate=0.05"]
+
+
+def test_mlflow_has_scores_tables_and_the_picture(learned: Evaluation, grid: Evaluation, tracking: str) -> None:
+    for evaluation, prefix in ((learned, ""), (grid, "rate_0.05/")):
+        assert evaluation.out is not None
+        uri, run_id = (evaluation.out / RUN_FILE).read_text().split()
+        assert uri == tracking
+        client = MlflowClient(uri)
+        run = client.get_run(run_id)
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["checkpoint_step"] == "7"
+        assert run.data.tags["data_hash"] == open_dataset(evaluation.data).hash
+        summary = [row for row in _table(evaluation, "summary") if row["learning_rate"] in (None, 0.05)]
+        for name in (*MEASURES, "fps"):
+            history = client.get_metric_history(run_id, prefix + name)
+            assert {metric.step: metric.value for metric in history} == {row["T"]: row[name] for row in summary}
+        assert f"{prefix}sequences/held-00001/j_and_f" in run.data.metrics
+        artifacts = {file.path for file in client.list_artifacts(run_id)}
+        assert artifacts == {"objects.csv", "objects.parquet", "summary.csv", "overview.png"}
+
+
+def test_a_parent_needs_a_rate(grid: Evaluation, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"parent\.safetensors: a parent has no learning rates .* --learning-rate"):
+        evaluate(replace(grid, learning_rate=(), out=tmp_path / "out"), QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_evaluation_in_the_same_folder_is_refused(learned: Evaluation) -> None:
+    with pytest.raises(BadInput, match=r"differs in T \(\[0, 3\] there, \[0, 5\] now\); give another --out"):
+        evaluate(replace(learned, T=(0, 5)), QUIET)
+
+
+def test_more_threads_than_cpus_is_refused(learned: Evaluation, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--threads-per-task 1000: the cluster has"):
+        evaluate(replace(learned, threads_per_task=1000, out=tmp_path / "out"), QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_that_cannot_be_read_is_bad_input_that_names_it(learned: Evaluation, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in Path(learned.data).iterdir():
+        content = path.read_bytes()
+        (broken / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
+    with pytest.raises(BadInput, match=rf"^{broken}/data-00000.parquet, sequence held-0000\d, position 0: cannot be"):
+        evaluate(replace(learned, data=str(broken), out=tmp_path / "out"), QUIET)

@@ -1,0 +1,75 @@
+"""A run's folder: the same command resumes, another one is refused by the fields that differ."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.config import PLACEMENT, MetaTraining
+from cluster.run_folder import absolute_address, absolute_path, check, claim
+from eosvos.errors import BadInput
+
+
+def test_the_same_configuration_is_welcome_again(training: MetaTraining, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "meta"
+    check(folder, training)
+    assert not folder.exists()
+    claim(folder, training)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    check(folder, training)
+
+
+def test_an_empty_folder_is_welcome(training: MetaTraining, tmp_path: Path) -> None:
+    check(tmp_path, training)
+    claim(tmp_path, training)
+    assert json.loads((tmp_path / "config.json").read_text())["model"]["widths"] == [8, 8, 8]
+
+
+def test_the_fields_that_differ_are_named(training: MetaTraining, tmp_path: Path) -> None:
+    claim(tmp_path, training)
+    other = replace(training, seed=1, model=replace(training.model, widths=(8, 8, 4)), workers=2)
+    with pytest.raises(BadInput) as refused:
+        check(tmp_path, other, free=PLACEMENT)
+    assert str(refused.value) == (
+        f"{tmp_path}: holds a run that differs in model.widths ([8, 8, 8] there, [8, 8, 4] now), "
+        "seed (0 there, 1 now); give another --out or remove the folder"
+    )
+
+
+def test_where_and_how_may_differ(training: MetaTraining, tmp_path: Path) -> None:
+    claim(tmp_path, training)
+    other = replace(training, workers=7, threads_per_worker=3, gpu=True, checkpoint_every=9, out=Path("/elsewhere"))
+    check(tmp_path, other, free=PLACEMENT)
+
+
+def test_a_folder_of_something_else_is_left_alone(training: MetaTraining, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(BadInput, match="exists and is no run's folder; give another --out"):
+        check(tmp_path, training)
+    with pytest.raises(BadInput, match=r"holiday\.jpg: exists and is no run's folder"):
+        check(tmp_path / "holiday.jpg", training)
+
+
+def test_a_configuration_that_is_no_json(training: MetaTraining, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("half of i")
+    with pytest.raises(BadInput, match=r"config\.json: not a readable JSON file"):
+        check(tmp_path, training)
+
+
+def test_paths_of_a_command_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_path(Path("runs/meta"), "--out") == tmp_path / "runs" / "meta"
+    assert absolute_address("data", "--data") == str(tmp_path / "data")
+    assert absolute_address("s3://bucket/train", "--data") == "s3://bucket/train"
+    with pytest.raises(BadInput, match="--out s3:/bucket/run: a URI cannot be used here"):
+        absolute_path(Path("s3://bucket/run"), "--out")
+
+
+def test_paths_of_a_submitted_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert absolute_path(tmp_path, "--out") == tmp_path
+    assert absolute_address("s3://bucket/train", "--data") == "s3://bucket/train"
+    for relative in (lambda: absolute_path(Path("runs"), "--out"), lambda: absolute_address("runs", "--out")):
+        with pytest.raises(BadInput, match="--out runs: a submitted job runs in a throw-away copy of the code"):
+            relative()

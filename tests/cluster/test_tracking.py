@@ -1,0 +1,145 @@
+"""MLflow runs: continued by who works in the same run folder, begun anew where they cannot be."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from cluster.tracking import RUN_FILE, Tracker, tracking_uri
+from eosvos.errors import BadInput
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(empty_store: Path, tmp_path: Path) -> Iterator[str]:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def _open(uri: str, folder: Path, **options: bool) -> Tracker:
+    return Tracker(uri, "meta_train", "meta_train run", folder, {"T": 5, "model.backbone": "tiny"}, **options)
+
+
+def test_a_new_run(uri: str, tmp_path: Path) -> None:
+    tracker = _open(uri, tmp_path / "run")
+    tracker.metrics([(1, {"loss": 2.0, "kept": 4}), (2, {"loss": 1.5, "kept": 4})])
+    tracker.tags({"data_hash": "abc"})
+    (tmp_path / "last.safetensors").write_bytes(b"weights")
+    tracker.artifact(tmp_path / "last.safetensors")
+    tracker.end()
+    client = MlflowClient(uri)
+    run = client.get_run(tracker.run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "meta_train run")
+    assert run.data.params == {"T": "5", "model.backbone": "tiny"}
+    assert run.data.tags["data_hash"] == "abc"
+    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "loss")] == [(1, 2.0), (2, 1.5)]
+    assert tracker.last_step("loss") == 2
+    assert tracker.last_step("another") == 0
+    assert client.get_experiment(run.info.experiment_id).name == "meta_train"
+    (stored,) = tmp_path.glob("mlflow_artifacts/meta_train/*/artifacts/last.safetensors")
+    assert stored.read_bytes() == b"weights"
+    assert (tmp_path / "run" / RUN_FILE).read_text() == f"{uri} {tracker.run_id}\n"
+
+
+def test_more_metrics_than_one_request_takes(uri: str, tmp_path: Path) -> None:
+    tracker = _open(uri, tmp_path / "run")
+    tracker.metrics([(step, {"loss": float(step), "kept": 4.0}) for step in range(700)])
+    assert tracker.last_step("loss") == tracker.last_step("kept") == 699
+
+
+def test_the_same_folder_continues_its_run(uri: str, tmp_path: Path) -> None:
+    first = _open(uri, tmp_path / "run")
+    first.metrics([(1, {"loss": 2.0})])
+    first.end(failed=True)
+    assert MlflowClient(uri).get_run(first.run_id).info.status == "FAILED"
+    second = _open(uri, tmp_path / "run")
+    assert second.run_id == first.run_id
+    assert MlflowClient(uri).get_run(first.run_id).info.status == "RUNNING"
+    second.metrics([(2, {"loss": 1.0})])
+    second.end()
+    assert [m.step for m in MlflowClient(uri).get_metric_history(first.run_id, "loss")] == [1, 2]
+
+
+def test_another_folder_and_one_that_does_not_resume_begin_runs_of_their_own(uri: str, tmp_path: Path) -> None:
+    first = _open(uri, tmp_path / "run")
+    assert _open(uri, tmp_path / "other").run_id != first.run_id
+    assert _open(uri, tmp_path / "run", resume=False).run_id != first.run_id
+
+
+def test_another_address_begins_a_run_of_its_own(uri: str, empty_store: Path, tmp_path: Path) -> None:
+    first = _open(uri, tmp_path / "run")
+    shutil.copyfile(empty_store, tmp_path / "other.db")
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    second = _open(other, tmp_path / "run")
+    assert second.run_id != first.run_id
+    assert (tmp_path / "run" / RUN_FILE).read_text() == f"{other} {second.run_id}\n"
+
+
+def test_a_store_that_was_emptied_gets_a_new_run(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RUN_FILE).write_text(f"{uri} {'0' * 32}\n")
+    tracker = _open(uri, tmp_path / "run")
+    assert tracker.run_id != "0" * 32
+    assert MlflowClient(uri).get_run(tracker.run_id).info.status == "RUNNING"
+
+
+def test_a_run_that_was_deleted_is_not_continued(uri: str, tmp_path: Path) -> None:
+    first = _open(uri, tmp_path / "run")
+    MlflowClient(uri).delete_run(first.run_id)
+    assert _open(uri, tmp_path / "run").run_id != first.run_id
+
+
+def test_metrics_wait_for_a_server_that_does_not_answer(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MlflowException("too many\nconnections")
+
+    tracker = _open(uri, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", fail)
+        waiting = tracker.metrics_or_later([(1, {"loss": 2.0})])
+    assert waiting == [(1, {"loss": 2.0})]
+    assert capsys.readouterr().out == "MLflow does not answer; 1 rows of metrics wait (too many connections)\n"
+    assert tracker.metrics_or_later([*waiting, (2, {"loss": 1.0})]) == []
+    assert tracker.last_step("loss") == 2
+
+
+def test_an_address_that_mlflow_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"^nowhere://x: MLflow cannot be used there .*; check MLFLOW_TRACKING_URI$"):
+        _open("nowhere://x", tmp_path / "run")
+
+
+def test_without_an_address_a_file_below_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri() == f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert tracking_uri() == "http://host:5000"
+
+
+@pytest.mark.parametrize("address", [None, "", "sqlite:///runs/mlflow.db", "runs/mlflow", "file:runs"])
+def test_a_submitted_job_needs_an_absolute_address(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if address is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(BadInput, match=f"^MLFLOW_TRACKING_URI={address or ''}: a submitted job"):
+        tracking_uri()
+
+
+@pytest.mark.parametrize("address", ["sqlite:////shared/mlflow.db", "http://host:5000", "databricks://profile"])
+def test_absolute_addresses_of_a_submitted_job(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert tracking_uri() == address

@@ -1,0 +1,63 @@
+"""What goes wrong inside workers of a real training: tasks that are not finite, data that cannot be read."""
+
+import json
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster.config import MetaTraining
+from cluster.training import train
+from eosvos.cli import to_dict
+from eosvos.data.parquet import open_dataset
+from eosvos.data.tasks import learnable, plan
+from eosvos.learning.optimization import load
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
+
+JOB = Path(__file__).parents[2] / "jobs" / "meta_train.py"
+
+
+def test_every_task_of_both_workers_dropped(
+    training: MetaTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Learning rates of 1e38 give losses that are not finite."""
+    one_step = replace(training.outer, steps=1)
+    folder = train(replace(training, workers=2, initial_rate=1e38, outer=one_step, out=tmp_path / "run")).parent
+    (line,) = (folder / "progress.jsonl").read_text().splitlines()
+    row = json.loads(line)
+    assert (row["step"], row["kept"], "loss_at_T" in row) == (1, 0, False)
+    printed = capsys.readouterr().out
+    assert "step 1/1  skipped, as every task was dropped" in printed
+    for task in plan(learnable(open_dataset(training.data)), training.plan, training.seed, 4, 0, 1):
+        name = f"train-{task.sequence:05d} object {task.object_id} frames {task.train_frame} and {task.test_frame}"
+        assert f"step 1: dropped a task whose loss is not finite: {name}" in printed
+    assert printed.count("dropped a task") == 4
+    before, after = (load(folder / "checkpoints" / f"step-{step:06d}.safetensors") for step in (0, 1))
+    assert before.log_rates is not None
+    assert after.log_rates is not None
+    for old, new in ((before.initialization, after.initialization), (before.log_rates, after.log_rates)):
+        assert all(torch.equal(value, new[name]) for name, value in old.items())
+
+
+def test_a_data_file_that_a_worker_cannot_read_ends_the_job_with_one_line(
+    training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in Path(training.data).iterdir():
+        content = path.read_bytes()
+        (broken / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(replace(training, data=str(broken)))))
+    arguments = ["--config", str(tmp_path / "config.json"), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [str(JOB), *arguments])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(JOB), run_name="__main__")
+    assert left.value.code == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: {broken}/data-00000.parquet, sequence train-0000")
+    assert "cannot be read" in error
+    assert not (tmp_path / "run" / ".ray_train").exists()
