@@ -1,7 +1,10 @@
 """What the tests of cluster/ and jobs/ share: Ray started once, tiny videos, and a training that takes seconds."""
 
 import os
-from collections.abc import Iterator
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,3 +74,40 @@ def ray_here(tracking: str) -> Iterator[None]:
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+JOBS = Path(__file__).parents[1] / "jobs"
+
+
+@pytest.fixture
+def refused(tracking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """(job, arguments) -> the line on stderr of a command that ends with exit code 2, run in this process."""
+
+    def run(job: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [job, *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(JOBS / f"{job}.py"), run_name="__main__")
+        assert left.value.code == 2
+        return _one_line(capsys.readouterr().err)
+
+    return run
+
+
+@pytest.fixture
+def refused_alone(tracking: str) -> Callable[..., str]:
+    """As ``refused``, in a process of its own, with whatever Ray and MLflow may print there."""
+
+    def run(job: str, *arguments: object) -> str:
+        command = [sys.executable, str(JOBS / f"{job}.py"), *map(str, arguments)]
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+        assert done.returncode == 2, done.stderr
+        return _one_line(done.stderr)
+
+    return run
+
+
+def _one_line(stderr: str) -> str:
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    return stderr.removeprefix("error: ").rstrip("\n")

@@ -1,8 +1,7 @@
 """What goes wrong inside workers of a real training: tasks that are not finite, data that cannot be read."""
 
 import json
-import runpy
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from eosvos.data.tasks import learnable, plan
 from eosvos.learning.optimization import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
-
-JOB = Path(__file__).parents[2] / "jobs" / "meta_train.py"
 
 
 def test_every_task_of_both_workers_dropped(
@@ -44,7 +41,7 @@ def test_every_task_of_both_workers_dropped(
 
 
 def test_a_data_file_that_a_worker_cannot_read_ends_the_job_with_one_line(
-    training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    refused: Callable[..., str], training: MetaTraining, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -52,12 +49,7 @@ def test_a_data_file_that_a_worker_cannot_read_ends_the_job_with_one_line(
         content = path.read_bytes()
         (broken / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
     (tmp_path / "config.json").write_text(json.dumps(to_dict(replace(training, data=str(broken)))))
-    arguments = ["--config", str(tmp_path / "config.json"), "--out", str(tmp_path / "run")]
-    monkeypatch.setattr(sys, "argv", [str(JOB), *arguments])
-    with pytest.raises(SystemExit) as left:
-        runpy.run_path(str(JOB), run_name="__main__")
-    assert left.value.code == 2
-    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert error.startswith(f"error: {broken}/data-00000.parquet, sequence train-0000")
-    assert "cannot be read" in error
+    line = refused("meta_train", "--config", tmp_path / "config.json", "--out", tmp_path / "run")
+    assert line.startswith(f"{broken}/data-00000.parquet, sequence train-0000")
+    assert "cannot be read" in line
     assert not (tmp_path / "run" / ".ray_train").exists()
