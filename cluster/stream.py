@@ -102,7 +102,6 @@ class _Maker:
         dataset: EncodedDataset = pickle.loads(self.dataset)
         return dataset.sequences
 
-
     def __call__(self, rows: pa.Table) -> pa.Table:
         config = self.config
         packed = []
