@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cluster.evaluation import Evaluation, best_at_each_T, evaluate
 from cluster.presets import META, PARENT
+from cluster.tracking import tracking_uri
 from cluster.training import train
 from eosvos.cli import parse, run
 from eosvos.data.parquet import encode, open_dataset
@@ -57,7 +58,7 @@ def main() -> None:
     sheet = out / "contact_sheet.png"
     _contact_sheet(out, data["held"], best[SHEET_T]["learning_rate"]).save(sheet)
     console.print(f"pictures: {sheet}")
-    console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri sqlite:///{Path('runs/mlflow.db').resolve()}")
+    console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri {tracking_uri()}")
 
 
 def _encoded(out: Path, split: str, console: Console) -> Path:
