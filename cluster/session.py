@@ -3,8 +3,10 @@
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
+import yaml
 
 from eosvos.errors import BadInput
 
@@ -52,9 +54,20 @@ def is_submitted_job() -> bool:
 
 
 def total(resource: str) -> float:
-    """How much of ``CPU`` or ``GPU`` the cluster has in all."""
+    """How much of ``CPU`` or ``GPU`` the cluster has in all, or will have when its autoscaler is asked for it."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get(resource, 0.0)
+    return max(resources.get(resource, 0.0), _most(resource) if is_submitted_job() else 0.0)
+
+
+def _most(resource: str) -> float:
+    """What the nodes of a cluster by ``ray up`` may come to; jobs run on its head, where it leaves this file."""
+    path = Path("~/ray_bootstrap_config.yaml").expanduser()
+    config = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    most = 0.0
+    for name, kind in config.get("available_node_types", {}).items():
+        nodes = 1 if name == config["head_node_type"] else kind.get("max_workers", config["max_workers"])
+        most += nodes * kind.get("resources", {}).get(resource, 0)
+    return most
 
 
 def worker_resources(workers: int, gpu: bool) -> WorkerResources:

@@ -1,6 +1,5 @@
 """The loop of one training worker; all workers hold the same state and take the same outer steps."""
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -9,9 +8,10 @@ from typing import Any
 import ray.train
 import torch
 import torch.distributed as dist
+from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 
-from cluster import checkpoints
+from cluster import checkpoints, progress
 from cluster.config import MetaTraining, Training
 from cluster.stream import StreamConfig, task_stream
 from eosvos.data.augment import TaskFrames
@@ -22,16 +22,13 @@ from eosvos.learning.outer_loop import GradientSum, Learned
 from eosvos.learning.parent import parent_gradient
 from eosvos.model.mask_rcnn import MaskRCNN
 
-PROGRESS = "progress.jsonl"
-"""In a run's folder: one JSON object per outer step."""
-
 
 def train_worker(config: dict[str, Any]) -> None:
     """What Ray Train runs on every worker.
 
     Args:
-        config: ``training`` (Training), ``first_step`` (int, of the checkpoint to go on from), ``stream_cpus`` (float)
-            and ``queue`` (Queue of (row, names of dropped tasks), fed by worker 0).
+        config: ``training`` (Training), ``stream_cpus`` (float) and ``queue`` (Queue of (row, names of dropped tasks),
+            fed by worker 0).
     """
     training: Training = config["training"]
     context = ray.train.get_context()
@@ -40,7 +37,11 @@ def train_worker(config: dict[str, Any]) -> None:
     device = get_device() if training.gpu else torch.device("cpu")
     assert training.out is not None
     folder, dataset = training.out, open_dataset(training.data)
-    first_step: int = config["first_step"]
+    # Looked up here and not by the driver, as Ray Train starts the workers anew after a preemption; one looks for all.
+    first_step = broadcast_from_rank_zero(checkpoints.latest(folder))
+    assert first_step is not None
+    if worker == 0:
+        progress.forget_after(folder, first_step)
     optimization, optimizer_tensors = checkpoints.load(folder, first_step, device)
     model = optimization.model().to(device)
     learned = checkpoints.learned_state(optimization, training.outer)
@@ -69,8 +70,7 @@ def train_worker(config: dict[str, Any]) -> None:
                 row |= {"loss_at_0": loss_at_0, "loss_at_T": loss_at_T} if is_meta else {"loss_at_T": loss_at_T}
             if is_meta:
                 row["mean_rate"] = float(learned.log_rates.detach().exp().mean())
-            with (folder / PROGRESS).open("a") as file:  # before the checkpoint, so that a kill leaves no gap
-                file.write(json.dumps(row) + "\n")
+            progress.append(folder, row)
             if done % training.checkpoint_every == 0 or done == training.outer.steps:
                 checkpoints.save(folder, done, optimization, learned)
             config["queue"].put((row, dropped))

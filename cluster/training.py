@@ -1,6 +1,5 @@
 """Training on Ray Train: tasks -> gradients -> one all-reduce -> one outer step -> checkpoint."""
 
-import json
 import math
 import shutil
 import statistics
@@ -18,12 +17,12 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Empty, Queue
 
-from cluster import checkpoints, run_folder
+from cluster import checkpoints, progress, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
-from cluster.train_worker import PROGRESS, train_worker
+from cluster.train_worker import train_worker
 from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.errors import BadInput
@@ -112,7 +111,7 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
 def _fit(training: Training, resources: WorkerResources, folder: Path, first_step: int, tracker: Tracker) -> None:
     queue = Queue(actor_options={"num_cpus": 0})
     ended = threading.Event()
-    rows = _forget_after(first_step, folder / PROGRESS)
+    rows = [row for row in progress.read(folder) if row["step"] <= first_step]
     follower = threading.Thread(target=_follow, args=(queue, ended, training, rows, tracker))
     follower.start()
     scratch = folder / ".ray_train"  # Ray Train wants a folder that all nodes see; our checkpoints do not go there
@@ -120,7 +119,6 @@ def _fit(training: Training, resources: WorkerResources, folder: Path, first_ste
         train_worker,
         train_loop_config={
             "training": training,
-            "first_step": first_step,
             "stream_cpus": resources.stream_cpus,
             "queue": queue,
         },
@@ -175,27 +173,12 @@ def _metrics(row: dict[str, Any]) -> tuple[int, Mapping[str, float]]:
     return row["step"], {name: value for name, value in row.items() if name != "step"}
 
 
-def _forget_after(step: int, path: Path) -> list[dict[str, Any]]:
-    """Takes out of ``progress.jsonl`` what a killed run did after its last checkpoint; returns the rest."""
-    rows = [row for row in _rows(path) if row["step"] <= step]
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    temporary.replace(path)
-    return rows
-
-
 def _curve(folder: Path, T: int) -> Path:
     """A picture of ``progress.jsonl``, beside it."""
-    rows = _rows(folder / PROGRESS)
+    rows = progress.read(folder)
     names = ("step", "loss_at_0", "loss_at_T", "mean_rate")
     steps, at_0, at_T, rates = ([row.get(name, math.nan) for row in rows] for name in names)
     return training_curve(steps, at_0, at_T, rates, T, folder / "training_curve.png")
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Of the whole lines of a JSON-lines file; a kill may have cut the last one."""
-    text = path.read_text() if path.is_file() else ""
-    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:

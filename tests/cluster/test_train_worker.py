@@ -10,7 +10,7 @@ import pytest
 import ray.train
 import torch
 
-from cluster import checkpoints, train_worker
+from cluster import checkpoints, progress, train_worker
 from cluster.config import MetaTraining
 from cluster.stream import StreamConfig
 from eosvos.data.augment import TaskFrames, task_frames
@@ -49,6 +49,7 @@ def _direct_stream(
 def start(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MetaTraining:
     """A run folder at outer step 0."""
     monkeypatch.setattr(ray.train, "get_context", _Alone)
+    monkeypatch.setattr(train_worker, "broadcast_from_rank_zero", lambda value: value)
     monkeypatch.setattr(train_worker, "task_stream", _direct_stream)
     model, _ = initial_model(training.model, "none", training.seed)
     optimization = Optimization(training.model, model.state_dict(), initial_log_rates(model, training.initial_rate))
@@ -56,9 +57,9 @@ def start(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return replace(training, out=tmp_path)
 
 
-def _run(training: MetaTraining, first_step: int = 0) -> list[tuple[dict[str, Any], list[str]]]:
+def _run(training: MetaTraining) -> list[tuple[dict[str, Any], list[str]]]:
     queue = _Rows()
-    train_worker.train_worker({"training": training, "first_step": first_step, "stream_cpus": 1.0, "queue": queue})
+    train_worker.train_worker({"training": training, "stream_cpus": 1.0, "queue": queue})
     assert [json.loads(json.dumps(row, allow_nan=False)) for row, _ in queue] == [row for row, _ in queue]
     return queue
 
@@ -117,7 +118,8 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTr
     expected = {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")}
     for name in expected:
         (start.out / "checkpoints" / name).unlink()
-    resumed = _run(start, first_step=1)
+    resumed = _run(start)
+    assert _without_time([(row, []) for row in progress.read(start.out)]) == _without_time(whole)
     assert _without_time(resumed) == _without_time(whole[1:])
     assert {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")} == expected
 
