@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from cluster.config import MetaTraining
 from eosvos.data.parquet import encode
@@ -15,6 +16,8 @@ from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.model.config import ModelConfig
+
+torch.set_num_threads(1)  # Ray's workers and other processes need the cores as well
 
 
 @pytest.fixture(scope="session")
