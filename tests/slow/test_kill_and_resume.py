@@ -20,7 +20,8 @@ from eosvos.cli import to_dict
 pytestmark = pytest.mark.slow
 
 JOB = Path(__file__).parents[2] / "jobs" / "meta_train.py"
-STEPS, CHECKPOINT_EVERY, KILL_AT = 24, 5, 12
+# The workers end about two seconds after their driver, a dozen steps: most of the steps must be left by then.
+STEPS, CHECKPOINT_EVERY, KILL_AT = 80, 5, 12
 
 
 @pytest.fixture
