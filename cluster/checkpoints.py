@@ -17,6 +17,8 @@ from eosvos.learning.outer_loop import Learned, OuterConfig
 
 LAST = "last.safetensors"
 """A copy of the newest Optimization, at a path that does not change."""
+BEST = "best.safetensors"
+"""The Optimization that did best on the held-out sequences."""
 KEEP = 2
 
 
@@ -54,9 +56,25 @@ def save(folder: Path, step: int, optimization: Optimization, learned: Learned) 
     temporary.replace(folder / LAST)
     oldest = sorted(_steps(folder))[-KEEP:][0]
     for path in (folder / "checkpoints").iterdir():
-        of_step = re.match(r"\.?step-(\d+)\.", path.name)  # with a dot: what a killed run was writing
+        of_step = re.match(r"(?:step|\.step|\.candidate)-(\d+)\.", path.name)  # a dot: what a killed run was writing
         if of_step and int(of_step[1]) < oldest:
             path.unlink(missing_ok=True)
+
+
+def save_candidate(folder: Path, step: int, optimization: Optimization, learned: Learned) -> None:
+    """Writes the Optimization after ``step`` outer steps once more, for validation; arguments as of ``save``."""
+    optimizations.save(current(optimization, learned, step), candidate(folder, step))
+
+
+def candidate(folder: Path, step: int) -> Path:
+    """Where the Optimization after ``step`` outer steps waits for its validation."""
+    return folder / "checkpoints" / f"candidate-{step:06d}.safetensors"
+
+
+def candidates(folder: Path) -> list[int]:
+    """The outer steps whose Optimizations wait for their validation, rising."""
+    files = (folder / "checkpoints").glob("candidate-*.safetensors")
+    return sorted(int(path.stem.removeprefix("candidate-")) for path in files)
 
 
 def load(folder: Path, step: int, device: torch.device) -> tuple[Optimization, dict[str, Tensor]]:

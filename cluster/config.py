@@ -35,6 +35,9 @@ class Training:
     """Give each worker a GPU."""
     checkpoint_every: int = 25
     """Outer steps between checkpoints."""
+    held_out: float = 0.0
+    """Share of the sequences that is not trained on: meta-training picks its best checkpoint there, a comparison the
+    parent's rates. The seed draws them; a checkpoint names them."""
     model: ModelConfig = ModelConfig()
     plan: PlanConfig = PlanConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -46,6 +49,8 @@ class Training:
                 raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"seed: must be at least 0, got {self.seed}")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out: must be at least 0 and below 1, got {self.held_out}")
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,10 @@ class MetaTraining(Training):
     """Every neuron's learning rate at the start."""
     parent: Path | None = None
     """Checkpoint of jobs/parent_train.py to start from, instead of --backbone-weights."""
+    validate_every: int = 50
+    """Outer steps between validations on the held-out sequences; the last step has one too."""
+    validation_frames: int = 8
+    """Frames of each held-out sequence that are validated on, at most: evenly spaced, first and last do not count."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,3 +74,11 @@ class MetaTraining(Training):
             raise ValueError(f"T: must be at least 1, got {self.T}")
         if not self.initial_rate > 0:
             raise ValueError(f"initial_rate: must be above 0, got {self.initial_rate}")
+        if self.validate_every < 1:
+            raise ValueError(f"validate_every: must be at least 1, got {self.validate_every}")
+        if self.validation_frames < 3:
+            raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
+
+    def validates_at(self, step: int) -> bool:
+        """Whether the state after ``step`` outer steps is to be validated."""
+        return self.held_out > 0 and step > 0 and (step % self.validate_every == 0 or step == self.outer.steps)

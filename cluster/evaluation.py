@@ -47,6 +47,10 @@ class Evaluation:
     """Numbers of fine-tuning steps to evaluate."""
     learning_rate: tuple[float, ...] = ()
     """One learning rate for every neuron instead of learned ones; several make a grid."""
+    sequences: tuple[str, ...] = ()
+    """Names of the sequences to evaluate on; all of the dataset's unless given."""
+    frames: int = 0
+    """Frames of each sequence, at most, evenly spaced; 0 for all."""
     box_propagation: bool = True
     """Add jittered copies of the object's last box to the proposals."""
     seed: int = 0
@@ -63,6 +67,8 @@ class Evaluation:
             raise ValueError(f"learning_rate: needs different values above 0, got {self.learning_rate}")
         if self.threads_per_task < 1:
             raise ValueError(f"threads_per_task: must be at least 1, got {self.threads_per_task}")
+        if self.frames != 0 and self.frames < 3:
+            raise ValueError(f"frames: must be at least 3, or 0 for all, got {self.frames}")
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,8 @@ def evaluate_sequence(
     """
     torch.set_num_threads(evaluation.threads_per_task)
     sequence = dataset.sequences[index]
+    if evaluation.frames:
+        sequence = sequence.thinned(evaluation.frames)
     frames = [sequence.frame(position) for position in range(len(sequence))]
     images, truths = [image for image, _ in frames], [mask for _, mask in frames]
     first_mask = truths[0]

@@ -25,7 +25,7 @@ SEGMENT_STEPS = 500
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """Which tasks, how augmented, at which size."""
+    """Which tasks, how augmented, at which size; of all sequences but those held out (indices)."""
 
     plan: PlanConfig
     augmentation: AugmentationConfig
@@ -33,6 +33,13 @@ class StreamConfig:
     seed: int
     short_side: int
     long_side: int
+    held_out: tuple[int, ...] = ()
+
+
+def planned(dataset: EncodedDataset, config: StreamConfig, first_step: int, last_step: int) -> Iterator[Task]:
+    """The tasks of all workers in outer steps ``first_step`` up to but without ``last_step``, in order."""
+    visible = learnable(dataset, config.held_out)
+    return plan(visible, config.plan, config.seed, config.meta_batch, first_step, last_step)
 
 
 def task_stream(
@@ -53,11 +60,9 @@ def task_stream(
         first_step, last_step: outer steps to cover, the last one excluded.
         cpus: how many CPUs the pipeline may use.
     """
-    visible = learnable(dataset)
     for start in range(first_step, last_step, SEGMENT_STEPS):
         stop = min(start + SEGMENT_STEPS, last_step)
-        tasks = plan(visible, config.plan, config.seed, config.meta_batch, start, stop)
-        own = list(share(tasks, config.meta_batch, worker, workers))
+        own = list(share(planned(dataset, config, start, stop), config.meta_batch, worker, workers))
         yield from _pipeline(own, dataset, config, stop - start, cpus)
 
 

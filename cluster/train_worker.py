@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import ray.train
@@ -13,10 +14,10 @@ from ray.train.torch import get_device
 
 from cluster import checkpoints, progress
 from cluster.config import MetaTraining, Training
-from cluster.stream import StreamConfig, task_stream
+from cluster.stream import StreamConfig, planned, task_stream
 from eosvos.data.augment import TaskFrames
 from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.tasks import Task
+from eosvos.data.tasks import Task, held_out
 from eosvos.learning.meta_gradient import first_order
 from eosvos.learning.outer_loop import GradientSum, Learned
 from eosvos.learning.parent import parent_gradient
@@ -27,8 +28,8 @@ def train_worker(config: dict[str, Any]) -> None:
     """What Ray Train runs on every worker.
 
     Args:
-        config: ``training`` (Training), ``stream_cpus`` (float) and ``queue`` (Queue of (row, names of dropped tasks),
-            fed by worker 0).
+        config: ``training`` (Training), ``stream_cpus`` (float) and ``queue`` (Queue of rows as in ``progress``, fed by
+            worker 0).
     """
     training: Training = config["training"]
     context = ray.train.get_context()
@@ -47,81 +48,86 @@ def train_worker(config: dict[str, Any]) -> None:
     learned = checkpoints.learned_state(optimization, training.outer)
     learned.load_optimizer_tensors(optimizer_tensors)
     total = GradientSum(learned)
+    steps, stream = (first_step, training.outer.steps), stream_config(training, dataset)
     started = time.perf_counter()
-    for step, tasks in enumerate(
-        _tasks(training, dataset, worker, workers, first_step, config["stream_cpus"]), first_step
-    ):
+    own_tasks = task_stream(dataset, stream, worker, workers, *steps, config["stream_cpus"])
+    everybodys = _batched(planned(dataset, stream, *steps), training.outer.meta_batch)
+    for done, (own, everybody) in enumerate(zip(own_tasks, everybodys, strict=True), first_step + 1):
         total.clear()
-        dropped = [
-            _name(dataset, task) for task, frames in tasks if not _add(training, model, learned, task, frames, total)
-        ]
+        for task, frames in own:
+            _add(training, model, learned, task, frames, total)
         if dist.is_initialized():
             dist.all_reduce(total.buffer)
-        kept, loss_at_0, loss_at_T = total.mean()
-        if kept:
-            learned.step(total, step)
-        if kept < training.outer.meta_batch:
-            dropped = _gathered(dropped, workers)
-        done = step + 1
+        losses = total.mean()
+        if any(losses):
+            learned.step(total, done - 1)
         if worker == 0:
-            row = {"step": done, "kept": kept, "seconds": time.perf_counter() - started}
             is_meta = isinstance(training, MetaTraining)
-            if kept:  # a skipped step has no losses
-                row |= {"loss_at_0": loss_at_0, "loss_at_T": loss_at_T} if is_meta else {"loss_at_T": loss_at_T}
+            row = {"step": done, "seconds": time.perf_counter() - started}
             if is_meta:
                 row["mean_rate"] = float(learned.log_rates.detach().exp().mean())
+            row |= _losses(dataset, everybody, losses, is_meta)
             progress.append(folder, row)
+            if isinstance(training, MetaTraining) and training.validates_at(done):
+                checkpoints.save_candidate(folder, done, optimization, learned)
             if done % training.checkpoint_every == 0 or done == training.outer.steps:
                 checkpoints.save(folder, done, optimization, learned)
-            config["queue"].put((row, dropped))
+            config["queue"].put(row)
         started = time.perf_counter()
 
 
-def _tasks(
-    training: Training, dataset: EncodedDataset, worker: int, workers: int, first_step: int, cpus: float
-) -> Iterator[list[tuple[Task, TaskFrames]]]:
-    stream = StreamConfig(
+def stream_config(training: Training, dataset: EncodedDataset) -> StreamConfig:
+    """Which tasks a training sees."""
+    return StreamConfig(
         training.plan,
         training.augmentation,
         training.outer.meta_batch,
         training.seed,
         training.model.short_side,
         training.model.long_side,
+        held_out(len(dataset.sequences), training.held_out, training.seed),
     )
-    return task_stream(dataset, stream, worker, workers, first_step, training.outer.steps, cpus)
+
+
+def _batched(tasks: Iterator[Task], size: int) -> Iterator[list[Task]]:
+    return iter(lambda: list(islice(tasks, size)), [])
 
 
 def _add(
     training: Training, model: MaskRCNN, learned: Learned, task: Task, frames: TaskFrames, total: GradientSum
-) -> bool:
-    """Adds one task's gradient to ``total``; False, and nothing added, where it is not finite."""
-    seed = (training.seed, task.epoch, task.index)
+) -> None:
+    """Adds one task's gradient to ``total``, unless it is not finite."""
+    slot, seed = task.position % training.outer.meta_batch, (training.seed, task.epoch, task.index)
     if isinstance(training, MetaTraining):
         train_batch = model.batch([frames.train_image], [frames.train_mask])
         test_batch = model.batch([frames.test_image], [frames.test_mask])
         meta = first_order(
             model, learned.initialization_views, learned.log_rates_views, train_batch, test_batch, training.T, seed
         )
-        finite = meta.finite and math.isfinite(meta.loss_at_0)
-        if finite:
-            total.add(meta.initialization, meta.log_rates, meta.loss_at_0, meta.loss_at_T)
-        return finite
+        if meta.finite and math.isfinite(meta.loss_at_0):
+            total.add(slot, meta.initialization, meta.log_rates, meta.loss_at_0, meta.loss_at_T)
+        return
     batch = model.batch([frames.train_image, frames.test_image], [frames.train_mask, frames.test_mask])
     loss, gradient = parent_gradient(model, learned.initialization_views, batch, seed)
-    finite = math.isfinite(loss) and all(bool(torch.isfinite(part).all()) for part in gradient)
-    if finite:
-        total.add(gradient, [], loss, loss)
-    return finite
+    if math.isfinite(loss) and all(bool(torch.isfinite(part).all()) for part in gradient):
+        total.add(slot, gradient, [], loss, loss)
 
 
-def _name(dataset: EncodedDataset, task: Task) -> str:
-    sequence = dataset.sequences[task.sequence]
-    return f"{sequence.name} object {task.object_id} frames {task.train_frame} and {task.test_frame}"
-
-
-def _gathered(names: list[str], workers: int) -> list[str]:
-    if workers == 1:
-        return names
-    every: list[list[str]] = [[] for _ in range(workers)]
-    dist.all_gather_object(every, names)
-    return [name for part in every for name in part]
+def _losses(
+    dataset: EncodedDataset, tasks: list[Task], losses: list[tuple[float, float] | None], is_meta: bool
+) -> progress.Row:
+    """What a step's row says of its tasks: mean losses where any was kept, and losses one by one (None: dropped)."""
+    kept = [own for own in losses if own is not None]
+    row: progress.Row = {"kept": len(kept)}
+    if kept and is_meta:
+        row["loss_at_0"] = sum(at_0 for at_0, _ in kept) / len(kept)
+        row["helped"] = sum(at_T < at_0 for at_0, at_T in kept) / len(kept)
+    if kept:
+        row["loss_at_T"] = sum(at_T for _, at_T in kept) / len(kept)
+    row["tasks"] = []
+    for task, own in zip(tasks, losses, strict=True):
+        sequence, object_id, *frames = task.target
+        named = {"sequence": dataset.sequences[sequence].name, "object": object_id, "frames": frames}
+        at_0 = {"loss_at_0": own and own[0]} if is_meta else {}
+        row["tasks"].append(named | at_0 | {"loss_at_T": own and own[1]})
+    return row

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,24 @@ from ray.util.queue import Empty, Queue
 
 from cluster import checkpoints, progress, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
+from cluster.progress import Row
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
 from cluster.train_worker import train_worker
+from cluster.validation import Validation
 from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
+from eosvos.data.tasks import held_out
 from eosvos.errors import BadInput
 from eosvos.figures.training_curve import training_curve
 from eosvos.learning.optimization import Optimization, differing_fields, initial_log_rates, load
 from eosvos.learning.outer_loop import Learned
+from eosvos.metrics.table import write_table
 from eosvos.model.weights import initial_model
+
+COLLAPSE_STEPS, COLLAPSE_GAIN = 50, 0.03
+"""Fine-tuning counts as no help where, over so many steps, it lowers the test loss by less than this share."""
 
 
 def train(training: Training) -> Path:
@@ -74,20 +82,26 @@ def train(training: Training) -> Path:
     tracker.tags({"data_hash": dataset.hash, "world_size": str(training.workers)})
     print(f"MLflow: {uri}, run {tracker.run_id}")
     try:
-        _fit(training, resources, folder, first_step, tracker)
+        _fit(training, resources, dataset, first_step, tracker)
     except BaseException:
         tracker.end(failed=True)
         raise
     tracker.artifact(last)
     if isinstance(training, MetaTraining):
-        tracker.artifact(_curve(folder, training.T))
+        for path in (*_objects(folder), _curve(folder, training.T), folder / checkpoints.BEST):
+            if path.is_file():
+                tracker.artifact(path)
     tracker.end()
     return last
 
 
 def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization, Learned]:
     """What a fresh training starts from."""
-    facts: dict[str, Any] = {"data_hash": dataset.hash}
+    without = held_out(len(dataset.sequences), training.held_out, training.seed)
+    facts: dict[str, Any] = {
+        "data_hash": dataset.hash,
+        "held_out": [dataset.sequences[index].name for index in without],
+    }
     parent = training.parent if isinstance(training, MetaTraining) else None
     if parent is not None:
         start = load(parent)
@@ -108,12 +122,19 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
     return optimization, checkpoints.learned_state(optimization, training.outer)
 
 
-def _fit(training: Training, resources: WorkerResources, folder: Path, first_step: int, tracker: Tracker) -> None:
+def _fit(
+    training: Training, resources: WorkerResources, dataset: EncodedDataset, first_step: int, tracker: Tracker
+) -> None:
+    folder = training.out
+    assert folder is not None
     queue = Queue(actor_options={"num_cpus": 0})
     ended = threading.Event()
     rows = [row for row in progress.read(folder) if row["step"] <= first_step]
-    follower = threading.Thread(target=_follow, args=(queue, ended, training, rows, tracker))
-    follower.start()
+    validation = None
+    if isinstance(training, MetaTraining) and training.held_out > 0:
+        validation = Validation(training, dataset, first_step)
+    executor = ThreadPoolExecutor(1)
+    follower = executor.submit(_follow, queue, ended, training, rows, tracker, validation)
     scratch = folder / ".ray_train"  # Ray Train wants a folder that all nodes see; our checkpoints do not go there
     trainer = TorchTrainer(
         train_worker,
@@ -136,41 +157,108 @@ def _fit(training: Training, resources: WorkerResources, folder: Path, first_ste
         raise
     finally:
         ended.set()
-        follower.join()
+        executor.shutdown()
         queue.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+    follower.result()  # raises what it raised
 
 
 def _follow(
-    queue: Queue, ended: threading.Event, training: Training, rows: list[dict[str, Any]], tracker: Tracker
+    queue: Queue,
+    ended: threading.Event,
+    training: Training,
+    rows: list[Row],
+    tracker: Tracker,
+    validation: Validation | None,
 ) -> None:
-    """Hands what the workers report to the terminal and MLflow, until the training has ended; first ``rows``."""
+    """Hands what the workers report to the terminal, MLflow and validation, until all has ended; first ``rows``."""
     last = tracker.last_step("kept") if rows else 0
     unlogged = [_metrics(row) for row in rows if row["step"] > last]  # a kill came before they were logged
     shown = logged = time.monotonic()
-    recent: deque[float] = deque(maxlen=21)
+    recent: deque[Row] = deque(maxlen=COLLAPSE_STEPS)
+    final = False
+
+    def report_validations() -> None:
+        # After the last step all are waited for; those that a failed training leaves are done when it goes on.
+        for validated in validation.finished(wait=final and ended.is_set()) if validation else ():
+            print(_validation_line(validated, training), flush=True)
+            unlogged.append(_metrics(validated))
+
     while True:
+        report_validations()
         try:
-            row, dropped = queue.get(timeout=1)
+            row = queue.get(timeout=1)
         except Empty:
             if ended.is_set():
                 break
             continue
-        for name in dropped:
-            print(f"step {row['step']}: dropped a task whose loss is not finite: {name}")
-        recent.append(row["seconds"])
+        for task in row["tasks"]:
+            if task["loss_at_T"] is None:
+                print(f"step {row['step']}: dropped a task whose loss is not finite: {_name(task)}")
+        recent.append(row)
         unlogged.append(_metrics(row))
         final = row["step"] == training.outer.steps
         if final or time.monotonic() - shown > 5:
-            print(_progress_line(row, training, statistics.median(recent)), flush=True)
+            pace = statistics.median(row["seconds"] for row in list(recent)[-21:])
+            print(_progress_line(row, training, pace), flush=True)
             shown = time.monotonic()
+        if row["step"] % COLLAPSE_STEPS == 0 and (warning := collapse_warning(list(recent))):
+            print(f"step {row['step']}: {warning}", flush=True)
         if final or time.monotonic() - logged > 10:
             unlogged, logged = tracker.metrics_or_later(unlogged), time.monotonic()
+        if validation and isinstance(training, MetaTraining) and training.validates_at(row["step"]):
+            validation.start(row["step"])
+    report_validations()
     tracker.metrics_or_later(unlogged)
 
 
-def _metrics(row: dict[str, Any]) -> tuple[int, Mapping[str, float]]:
-    return row["step"], {name: value for name, value in row.items() if name != "step"}
+def collapse_warning(rows: list[Row]) -> str:
+    """What to say where fine-tuning has stopped to help; empty where it helps, or where there are too few steps.
+
+    Zero-shot collapse: where there is one object to a video, the initialization can learn to segment it without being
+    shown which one, and fine-tuning has nothing left to do.
+    """
+    sums = [sum(row[name] for row in rows if name in row) for name in ("loss_at_0", "loss_at_T")]
+    if len(rows) < COLLAPSE_STEPS or sums[0] == 0 or sums[1] < (1 - COLLAPSE_GAIN) * sums[0]:
+        return ""
+    change = 100 * (sums[1] / sums[0] - 1)
+    return (
+        f"warning: over the last {len(rows)} steps fine-tuning changed the test loss by {change:+.1f} %: it no longer "
+        "helps; paste more objects (--paste), use data with several objects to a video, or lower --learning-rate"
+    )
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    first, second = task["frames"]
+    return f"{task['sequence']} object {task['object']} frames {first} and {second}"
+
+
+def _metrics(row: Row) -> tuple[int, Mapping[str, float]]:
+    return row["step"], {name: value for name, value in row.items() if name not in ("step", "tasks")}
+
+
+def _objects(folder: Path) -> tuple[Path, Path]:
+    """Per object the mean test losses at 0 and at T over the last half of the steps; the two files of the table."""
+    rows = progress.read(folder)
+    losses: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for row in rows[len(rows) // 2 :]:
+        for task in row["tasks"]:
+            if task["loss_at_T"] is not None:
+                own = losses.setdefault((task["sequence"], task["object"]), [])
+                own.append((task["loss_at_0"], task["loss_at_T"]))
+    table = [
+        {"sequence": sequence, "object": number, "tasks": len(own), "loss_at_0": at_0, "loss_at_T": at_T}
+        for (sequence, number), own in sorted(losses.items())
+        for at_0, at_T in [(statistics.mean(pair[i] for pair in own) for i in (0, 1))]
+    ]
+    return write_table(table, folder, "objects")
+
+
+def _validation_line(row: Row, training: Training) -> str:
+    assert isinstance(training, MetaTraining)
+    before, after = (100 * row[f"validation_j_and_f_at_{T}"] for T in ("0", "T"))
+    line = f"validated step {row['step']}: J&F {before:.1f} at 0, {after:.1f} at {training.T} on the held-out sequences"
+    return line if after > before else f"{line}; warning: fine-tuning does not help there"
 
 
 def _curve(folder: Path, T: int) -> Path:

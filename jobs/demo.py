@@ -27,7 +27,7 @@ Example:
 STEPS = (0, 1, 5, 10, 20)
 PARENT_RATES = (0.002, 0.005, 0.01, 0.02)
 """The parent is reported at the best of these at each T."""
-SEQUENCES = {"train": 400, "held": 12}
+SEQUENCES = {"train": 300, "held": 12}
 SHEET_T = 5
 
 

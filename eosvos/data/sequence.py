@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,12 @@ class Sequence:
             BadInput: an image or a mask that cannot be decoded, or a mask of another size than its frame.
         """
         return decode(self.read(position), self.merge_objects)
+
+    def thinned(self, count: int) -> "Sequence":
+        """The same video with at most ``count`` frames (2 or more): evenly spaced, first and last among them."""
+        positions = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
+        names = tuple(self.frame_names[position] for position in positions)
+        return replace(self, frame_names=names, read=lambda position: self.read(positions[position]))
 
     def mask(self, position: int) -> Tensor | None:
         """The mask alone, (H, W) uint8 object ids, or None; the image is not decoded."""

@@ -1,6 +1,6 @@
 """Tasks: a sequence, an object, a frame to fine-tune on and a frame to do well on; the seeded plan of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +12,9 @@ from eosvos.errors import BadInput
 MIN_AREA = 1 / 1000
 """An object is learned from where it covers at least this share of the frame."""
 
-ORDER, TASK, AUGMENTATION = 1, 2, 3
-"""First ids of the generators of a plan's order, a task's frames and its augmentation: they keep the draws apart."""
+ORDER, TASK, AUGMENTATION, HELD_OUT = 1, 2, 3, 4
+"""First ids of the generators of a plan's order, a task's frames, its augmentation and the held-out sequences: they
+keep the draws apart."""
 
 Visible = Mapping[int, Sequence[int]]
 """Per object id of a sequence the positions of the frames in which it is visible."""
@@ -66,16 +67,48 @@ class Task:
     test_frame: int
     donor: Donor | None
 
+    @property
+    def target(self) -> tuple[int, int, int, int]:
+        """Sequence, object id, train and test frame of what is to be segmented: the donor's where it is the target."""
+        own = self.donor if self.donor is not None and self.donor.is_target else self
+        return own.sequence, own.object_id, own.train_frame, own.test_frame
 
-def learnable(dataset: EncodedDataset) -> list[Visible]:
-    """Per sequence: object id -> positions of the frames in which it covers at least ``MIN_AREA``."""
+
+def held_out(sequences: int, share: float, seed: int) -> tuple[int, ...]:
+    """The sequences that are kept for validation, drawn by ``seed`` alone.
+
+    Args:
+        sequences: how many there are.
+        share: of them to hold out, in [0, 1); above 0 it is at least one sequence.
+        seed: of the training.
+
+    Returns:
+        their indices, rising.
+
+    Raises:
+        BadInput: nothing would be left to train on.
+    """
+    count = max(round(share * sequences), 1) if share > 0 else 0
+    if sequences <= count:
+        raise BadInput(f"--held-out {share:g}: leaves none of {sequences} sequences to train on; add data or lower it")
+    chosen = np.random.default_rng((HELD_OUT, seed)).choice(sequences, size=count, replace=False)
+    return tuple(sorted(chosen.tolist()))
+
+
+def learnable(dataset: EncodedDataset, without: Collection[int] = ()) -> list[Visible]:
+    """Per sequence: object id -> positions of the frames in which it covers at least ``MIN_AREA``.
+
+    The sequences ``without`` (indices) have no objects, so that no task uses them.
+    """
     pixels = dataset.index["height"].to_numpy() * dataset.index["width"].to_numpy()
     result: list[Visible] = []
     first = 0
     for index, sequence in enumerate(dataset.sequences):
         areas = dataset.areas(index)
         result.append(
-            {
+            {}
+            if index in without
+            else {
                 object_id: tuple(
                     position
                     for position, area in zip(positions, areas[object_id], strict=True)

@@ -101,34 +101,39 @@ class GradientSum:
     """Gradients of tasks added up in one flat buffer, which travels in a single all-reduce.
 
     Attributes:
-        buffer: (P + R + 3,) float: initialization, log learning rates, then the number of kept tasks and the sums of
-            their test losses at 0 and at T.
+        buffer: (P + R + 3 M,) float: initialization, log learning rates, then for each of the M slots of a meta-batch
+            1 where its task was kept, its test loss at 0, and its test loss at T.
     """
 
     def __init__(self, like: Learned) -> None:
-        sizes = [like.initialization.numel(), like.log_rates.numel(), 3]
+        sizes = [like.initialization.numel(), like.log_rates.numel(), 3 * like.config.meta_batch]
         self.buffer = torch.zeros(sum(sizes), dtype=like.initialization.dtype, device=like.initialization.device)
-        self.initialization, self.log_rates, self._counts = torch.split(self.buffer, sizes)
+        self.initialization, self.log_rates, slots = torch.split(self.buffer, sizes)
+        self._slots = slots.view(-1, 3)
         self._initialization_views = _views(self.initialization, like.initialization_views)
         self._log_rates_views = _views(self.log_rates, like.log_rates_views)
 
-    def add(self, initialization: list[Tensor], log_rates: list[Tensor], loss_at_0: float, loss_at_T: float) -> None:
-        """Adds one task."""
+    def add(
+        self, slot: int, initialization: list[Tensor], log_rates: list[Tensor], loss_at_0: float, loss_at_T: float
+    ) -> None:
+        """Adds the task in a slot of the meta-batch."""
         torch._foreach_add_(self._initialization_views, initialization)
         if log_rates:
             torch._foreach_add_(self._log_rates_views, log_rates)
-        self._counts += self._counts.new_tensor([1.0, loss_at_0, loss_at_T])
+        self._slots[slot] = self._slots.new_tensor([1.0, loss_at_0, loss_at_T])
 
-    def mean(self) -> tuple[int, float, float]:
-        """Turns the sum into the mean over the kept tasks.
+    def mean(self) -> list[tuple[float, float] | None]:
+        """Turns the sum of the gradients into their mean over the kept tasks; with none kept it stays 0.
 
         Returns:
-            number of kept tasks, mean test loss at 0, mean test loss at T. With no task kept everything is 0.
+            per slot of the meta-batch the test losses at 0 and at T, or None where the task was dropped.
         """
-        kept = int(self._counts[0])
+        slots = self._slots.tolist()
+        kept = sum(is_kept > 0 for is_kept, _, _ in slots)
         if kept:
-            self.buffer /= kept
-        return kept, float(self._counts[1]), float(self._counts[2])
+            self.initialization /= kept
+            self.log_rates /= kept
+        return [(at_0, at_T) if is_kept > 0 else None for is_kept, at_0, at_T in slots]
 
     def clear(self) -> None:
         """Back to an empty sum."""

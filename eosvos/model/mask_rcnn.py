@@ -12,11 +12,12 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, paste_masks_in_image
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
-from torchvision.ops import MultiScaleRoIAlign, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from eosvos.model.backbones import build_backbone
 from eosvos.model.config import BACKBONE_LEVELS, ModelConfig
 from eosvos.model.losses import mask_loss
+from eosvos.model.roi_align import PyramidRoIAlign
 from eosvos.model.sampling import SeededSampler
 
 IMAGE_MEAN, IMAGE_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -155,7 +156,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         levels = [str(level) for level in range(BACKBONE_LEVELS[config.backbone])]
         hidden = config.mask_head_channels[-1]
         heads = SingleObjectRoIHeads(
-            MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            PyramidRoIAlign(levels, output_size=7, sampling_ratio=2),
             TwoMLPHead(channels * 7 * 7, config.box_head_channels),
             FastRCNNPredictor(config.box_head_channels, num_classes=2),
             fg_iou_thresh=0.5,
@@ -166,7 +167,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             score_thresh=0.5,
             nms_thresh=0.5,
             detections_per_img=1,
-            mask_roi_pool=MultiScaleRoIAlign(levels, output_size=config.mask_roi_size, sampling_ratio=2),
+            mask_roi_pool=PyramidRoIAlign(levels, output_size=config.mask_roi_size, sampling_ratio=2),
             mask_head=MaskRCNNHeads(channels, config.mask_head_channels, dilation=1),
             mask_predictor=MaskRCNNPredictor(hidden, hidden, num_classes=2),
         )

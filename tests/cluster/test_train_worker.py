@@ -31,7 +31,7 @@ class _Alone:
         return 1
 
 
-class _Rows(list[tuple[dict[str, Any], list[str]]]):
+class _Rows(list[dict[str, Any]]):
     put = list.append
 
 
@@ -57,10 +57,10 @@ def start(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return replace(training, out=tmp_path)
 
 
-def _run(training: MetaTraining) -> list[tuple[dict[str, Any], list[str]]]:
+def _run(training: MetaTraining) -> list[dict[str, Any]]:
     queue = _Rows()
     train_worker.train_worker({"training": training, "stream_cpus": 1.0, "queue": queue})
-    assert [json.loads(json.dumps(row, allow_nan=False)) for row, _ in queue] == [row for row, _ in queue]
+    assert [json.loads(json.dumps(row, allow_nan=False)) for row in queue] == queue
     return queue
 
 
@@ -86,15 +86,17 @@ def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
 ) -> None:
     value: Any = float("nan") if wrong.startswith("loss") else [torch.tensor(float("inf"))]
     sound = _spoil(monkeypatch, {1}, **{wrong: value})
-    (first, dropped), (second, none) = _run(start)
+    first, second = _run(start)
     tasks = list(plan(learnable(open_dataset(start.data)), start.plan, start.seed, 4, 0, 1))
-    spoiled = tasks[1]
-    name = f"train-{spoiled.sequence:05d} object {spoiled.object_id} frames {spoiled.train_frame} and"
-    assert first["kept"] == 3
-    assert len(dropped) == 1
-    assert dropped[0].startswith(name)
-    assert (second["kept"], none) == (4, [])
+    assert (first["kept"], second["kept"]) == (3, 4)
+    losses = [(meta.loss_at_0, meta.loss_at_T) for meta in sound[:3]]
+    losses.insert(1, (None, None))
+    for row, task, (at_0, at_T) in zip(first["tasks"], tasks, losses, strict=True):
+        sequence, object_id, *frames = task.target
+        assert (row["sequence"], row["object"], row["frames"]) == (f"train-{sequence:05d}", object_id, frames)
+        assert (row["loss_at_0"], row["loss_at_T"]) == (pytest.approx(at_0), pytest.approx(at_T))
     assert first["loss_at_T"] == pytest.approx(sum(meta.loss_at_T for meta in sound[:3]) / 3)
+    assert first["helped"] == pytest.approx(sum(meta.loss_at_T < meta.loss_at_0 for meta in sound[:3]) / 3)
     assert start.out is not None
     state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]
     mean = torch.stack([torch.cat([part.flatten() for part in meta.initialization]) for meta in sound[:3]]).mean(dim=0)
@@ -104,10 +106,10 @@ def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
 def test_a_step_without_a_task_is_skipped(start: MetaTraining, monkeypatch: pytest.MonkeyPatch) -> None:
     assert start.out is not None
     _spoil(monkeypatch, {0, 1, 2, 3}, loss_at_T=float("inf"))
-    (first, dropped), (second, none) = _run(start)
-    assert sorted(first) == ["kept", "mean_rate", "seconds", "step"]
-    assert (first["kept"], len(dropped)) == (0, 4)
-    assert (second["kept"], none) == (4, [])
+    first, second = _run(start)
+    assert sorted(first) == ["kept", "mean_rate", "seconds", "step", "tasks"]
+    assert (first["kept"], second["kept"]) == (0, 4)
+    assert [task["loss_at_T"] for task in first["tasks"]] == [None] * 4
     state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]
     assert state == {}
 
@@ -119,10 +121,10 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTr
     for name in expected:
         (start.out / "checkpoints" / name).unlink()
     resumed = _run(start)
-    assert _without_time([(row, []) for row in progress.read(start.out)]) == _without_time(whole)
+    assert _without_time(progress.read(start.out)) == _without_time(whole)
     assert _without_time(resumed) == _without_time(whole[1:])
     assert {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")} == expected
 
 
-def _without_time(rows: list[tuple[dict[str, Any], list[str]]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row, _ in rows]
+def _without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]

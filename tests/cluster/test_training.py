@@ -84,6 +84,8 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
         "config.json",
         "last.safetensors",
         RUN_FILE,
+        "objects.csv",
+        "objects.parquet",
         "progress.jsonl",
         "training_curve.png",
     ]
@@ -92,7 +94,8 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
     ]
     assert (folder / "last.safetensors").read_bytes() == (folder / "checkpoints/step-000002.safetensors").read_bytes()
     facts = load(folder / "last.safetensors").facts
-    assert facts == {"data_hash": open_dataset(training.data).hash, "T": 2, "order": 1, "step": 2}
+    facts_expected = {"data_hash": open_dataset(training.data).hash, "held_out": [], "T": 2, "order": 1, "step": 2}
+    assert facts == facts_expected
 
 
 def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
@@ -103,10 +106,11 @@ def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["outer.steps"] == "2"
     assert run.data.tags["world_size"] == "2"
-    for name in ("loss_at_0", "loss_at_T", "mean_rate", "kept"):
+    for name in ("loss_at_0", "loss_at_T", "helped", "mean_rate", "kept"):
         logged = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
         assert sorted(logged) == [(row["step"], row[name]) for row in _rows(by_workers[2])]
-    assert {file.path for file in client.list_artifacts(run_id)} == {"last.safetensors", "training_curve.png"}
+    artifacts = {"last.safetensors", "training_curve.png", "objects.csv", "objects.parquet"}
+    assert {file.path for file in client.list_artifacts(run_id)} == artifacts
 
 
 def test_the_same_command_on_a_finished_run_does_nothing(

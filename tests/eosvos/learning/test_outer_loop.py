@@ -23,7 +23,7 @@ def _mean(learned: Learned, step: int, scale: float = 1.0) -> GradientSum:
     total = GradientSum(learned)
     for task in range(2):
         a = [scale * part for part in _tensors(100 * step + task, SHAPES)]
-        total.add(a, [scale * part for part in _tensors(100 * step + 50 + task, RATE_SHAPES)], 1.0, 0.5)
+        total.add(task, a, [scale * part for part in _tensors(100 * step + 50 + task, RATE_SHAPES)], 1.0, 0.5)
     total.mean()
     return total
 
@@ -118,7 +118,7 @@ def test_state_of_the_optimizer_continues_bit_for_bit(rates: bool) -> None:
     def advance(learned: Learned, steps: range) -> None:
         for step in steps:
             total = GradientSum(learned)
-            total.add(_tensors(step, SHAPES), _tensors(50 + step, shapes), 0.0, 0.0)
+            total.add(0, _tensors(step, SHAPES), _tensors(50 + step, shapes), 0.0, 0.0)
             learned.step(total, step)
 
     whole, first = (Learned(_tensors(0, SHAPES), _tensors(1, shapes), config) for _ in range(2))
@@ -148,7 +148,7 @@ def test_views_show_what_is_learned() -> None:
 
 def _parent_mean(learned: Learned) -> GradientSum:
     total = GradientSum(learned)
-    total.add(_tensors(5, SHAPES), [], 2.0, 2.0)
+    total.add(0, _tensors(5, SHAPES), [], 2.0, 2.0)
     total.mean()
     return total
 
@@ -156,11 +156,12 @@ def _parent_mean(learned: Learned) -> GradientSum:
 def test_sum_mean_and_clear() -> None:
     learned = _learned(OuterConfig())
     total = GradientSum(learned)
-    assert total.mean() == (0, 0.0, 0.0)
+    assert total.mean() == [None] * 4
     assert not total.buffer.any()
-    for task, (at_0, at_T) in enumerate(((3.0, 1.0), (2.0, 1.5), (1.0, 2.0))):
-        total.add(_tensors(task, SHAPES), _tensors(50 + task, RATE_SHAPES), at_0, at_T)
-    assert total.mean() == (3, 2.0, 1.5)
+    losses = [(3.0, 1.0), (2.0, 1.5), None, (0.0, 0.0)]  # a loss of 0 is a loss
+    for task, (slot, (at_0, at_T)) in enumerate((slot, pair) for slot, pair in enumerate(losses) if pair is not None):
+        total.add(slot, _tensors(task, SHAPES), _tensors(50 + task, RATE_SHAPES), at_0, at_T)
+    assert total.mean() == losses
     for part, shapes, offset in ((total.initialization, SHAPES, 0), (total.log_rates, RATE_SHAPES, 50)):
         tasks = [torch.cat([value.flatten() for value in _tensors(offset + task, shapes)]) for task in range(3)]
         torch.testing.assert_close(part, torch.stack(tasks).mean(dim=0))

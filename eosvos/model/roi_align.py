@@ -1,0 +1,110 @@
+"""RoIAlign (He et al., "Mask R-CNN", ICCV 2017) with a backward pass that is quick on small feature maps."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import _convert_to_roi_format, _setup_scales
+
+SMALL = 8192
+"""Feature maps of at most so many pixels take the backward pass by matrix products, whose cost grows with the map."""
+
+
+class _RoIAlign(torch.autograd.Function):
+    """torchvision's forward operator; it is linear in the features, so its backward is its transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, rois: Tensor, scale: float, side: int, sampling: int) -> Tensor:
+        ctx.save_for_backward(rois)
+        ctx.shape, ctx.arguments = features.shape, (scale, side, sampling)
+        pooled: Tensor = torch.ops.torchvision.roi_align(features, rois, scale, side, side, sampling, False)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (rois,) = ctx.saved_tensors
+        scale, side, sampling = ctx.arguments
+        n, channels, height, width = ctx.shape
+        if height * width <= SMALL:
+            return _transposed(gradient, rois, scale, sampling, n, height, width), None, None, None, None
+        result = torch.ops.torchvision._roi_align_backward(
+            gradient, rois, scale, side, side, n, channels, height, width, sampling, False
+        )
+        return result, None, None, None, None
+
+
+def _transposed(g: Tensor, rois: Tensor, scale: float, sampling: int, n: int, height: int, width: int) -> Tensor:
+    """Gradient of the features (n, C, H, W) from that of the pooled ones, (K, C, P, P).
+
+    Bilinear interpolation and the mean over a bin's samples are products of one part for rows and one for columns, so
+    pooling is Y F X^T with Y (P, H) and X (P, W) of each box, and its transpose Y^T G X.
+    """
+    count, channels, side, _ = g.shape
+    x, y = (_weights(rois[:, i], rois[:, i + 2], scale, side, sampling, size) for i, size in ((1, width), (2, height)))
+    rows = g.permute(0, 2, 1, 3).reshape(count, side * channels, side) @ x
+    rows = rows.view(count, side, channels * width)
+    images = []
+    for image in range(n):
+        own = rois[:, 0] == image
+        own_rows, own_y = (rows, y) if n == 1 else (rows[own], y[own])
+        product = own_y.reshape(-1, height).T @ own_rows.reshape(-1, channels * width)
+        images.append(product.view(height, channels, width).transpose(0, 1))
+    return torch.stack(images)
+
+
+def _weights(start: Tensor, end: Tensor, scale: float, side: int, sampling: int, size: int) -> Tensor:
+    """What each of ``size`` pixels along an axis counts in each of ``side`` bins: (K,), (K,) -> (K, side, size).
+
+    The rules are those of torchvision's operator: a box is at least one pixel wide, a sample more than one pixel
+    outside is 0, and one less far outside is moved to the border.
+    """
+    start, end = start * scale, end * scale
+    bins = (end - start).clamp(min=1) / side
+    offsets = (torch.arange(side * sampling, device=start.device, dtype=start.dtype) + 0.5) / sampling
+    samples = start[:, None] + offsets * bins[:, None]
+    inside = (samples >= -1) & (samples <= size)
+    samples = samples.clamp(0, size - 1)
+    pixels = torch.arange(size, device=start.device, dtype=start.dtype)
+    weights = (1 - (samples[:, :, None] - pixels).abs()).clamp(min=0) * inside[:, :, None]
+    return weights.view(-1, side, sampling, size).mean(dim=2)
+
+
+def roi_align(features: Tensor, rois: Tensor, scale: float, side: int, sampling: int) -> Tensor:
+    """Pools each box to ``side`` x ``side`` bins of ``sampling`` x ``sampling`` bilinear samples each.
+
+    Args:
+        features: (N, C, H, W) float.
+        rois: (K, 5) float: index of the image, then x0 y0 x1 y1 in pixels of the input. They get no gradient.
+        scale: pixels of the feature map to one of the input.
+        side: bins along each axis.
+        sampling: samples along each axis of a bin, at least 1.
+
+    Returns:
+        (K, C, side, side), to the bit what ``torchvision.ops.roi_align`` gives.
+    """
+    pooled: Tensor = _RoIAlign.apply(features, rois, scale, side, sampling)
+    return pooled
+
+
+class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
+    """torchvision's pooling from the pyramid level that fits each box, by ``roi_align`` above."""
+
+    scales: list[float] | None
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """As torchvision's: levels (N, C, H_l, W_l), per image (K_i, 4) -> (sum of K_i, C, side, side)."""
+        levels = [x[name] for name in self.featmap_names]
+        if self.scales is None:
+            self.scales, self.map_levels = _setup_scales(
+                levels, image_shapes, self.canonical_scale, self.canonical_level
+            )
+        rois = _convert_to_roi_format(boxes)
+        side = self.output_size[0]
+        level_of = self.map_levels(boxes)
+        pooled = levels[0].new_zeros((len(rois), levels[0].shape[1], side, side))
+        for level, (features, scale) in enumerate(zip(levels, self.scales, strict=True)):
+            own = torch.where(level_of == level)[0]
+            if len(own) > 0:
+                pooled = pooled.index_copy(0, own, roi_align(features, rois[own], scale, side, self.sampling_ratio))
+        return pooled
