@@ -1,4 +1,4 @@
-# make setup | test | test-fast | lint | demo: each sets up what it needs in .venv of this checkout.
+# make setup | test | test-fast | lint | demo | demo FAIR=1: each sets up what it needs in .venv of this checkout.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -26,4 +26,4 @@ lint: setup
 	$(BIN)/mypy
 
 demo: setup
-	$(BIN)/python jobs/demo.py
+	$(BIN)/python jobs/demo.py --fair $(if $(FAIR),True,False)

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -114,6 +115,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
             f"{evaluation.checkpoint}: a parent has no learning rates of its own; give some with --learning-rate"
         )
     dataset = open_dataset(evaluation.data)
+    _chosen(dataset, evaluation)
     folder = evaluation.out
     assert folder is not None
     run_folder.check(folder, evaluation, free=PLACEMENT)
@@ -133,8 +135,9 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
         summary = summarize(rows, by=("learning_rate", "T"))
         write_table(rows, folder, "objects")
         write_table(summary, folder, "summary")
-        _write_predictions(results, dataset, folder / "predictions")
-        _overview(results, dataset, best_at_each_T(summary), folder / "overview.png")
+        sequences = {index: _sequence(dataset, index, evaluation) for index in _chosen(dataset, evaluation)}
+        _write_predictions(results, sequences, folder / "predictions")
+        _overview(results, sequences, best_at_each_T(summary), folder / "overview.png")
         _log(tracker, folder, rows, summary)
     except BaseException:
         tracker.end(failed=True)
@@ -171,9 +174,7 @@ def evaluate_sequence(
         BadInput: a first frame without a mask or an object, or frames that cannot be decoded.
     """
     torch.set_num_threads(evaluation.threads_per_task)
-    sequence = dataset.sequences[index]
-    if evaluation.frames:
-        sequence = sequence.thinned(evaluation.frames)
+    sequence = _sequence(dataset, index, evaluation)
     frames = [sequence.frame(position) for position in range(len(sequence))]
     images, truths = [image for image, _ in frames], [mask for _, mask in frames]
     first_mask = truths[0]
@@ -202,6 +203,20 @@ def evaluate_sequence(
     return results
 
 
+def _chosen(dataset: EncodedDataset, evaluation: Evaluation) -> list[int]:
+    """Indices of the sequences to evaluate on. Raises BadInput for a name that the dataset does not have."""
+    indices = {sequence.name: index for index, sequence in enumerate(dataset.sequences)}
+    for name in evaluation.sequences:
+        if name not in indices:
+            raise BadInput(f"--sequences {name}: {dataset.uri} has no such sequence; it has {', '.join(indices)}")
+    return sorted(indices[name] for name in evaluation.sequences) or list(indices.values())
+
+
+def _sequence(dataset: EncodedDataset, index: int, evaluation: Evaluation) -> Sequence:
+    sequence = dataset.sequences[index]
+    return sequence.thinned(evaluation.frames) if evaluation.frames else sequence
+
+
 def _seconds(adapted: AdaptedObject) -> float:
     return adapted.fine_tuning_seconds + adapted.segmentation_seconds
 
@@ -209,8 +224,11 @@ def _seconds(adapted: AdaptedObject) -> float:
 def _run(
     evaluation: Evaluation, optimization: Optimization, dataset: EncodedDataset, console: Console
 ) -> list[SequenceResult]:
-    work = [len(sequence) * len(dataset.visible(index)) for index, sequence in enumerate(dataset.sequences)]
-    longest_first = sorted(range(len(work)), key=lambda index: -work[index])
+    work = {
+        index: len(_sequence(dataset, index, evaluation)) * len(dataset.visible(index))
+        for index in _chosen(dataset, evaluation)
+    }
+    longest_first = sorted(work, key=lambda index: -work[index])
     task = ray.remote(num_cpus=evaluation.threads_per_task, num_gpus=int(evaluation.gpu))(evaluate_sequence)
     shared = ray.put(optimization)
     pending = {task.remote(shared, dataset, index, evaluation): index for index in longest_first}
@@ -227,7 +245,7 @@ def _run(
                 raise bad from error
             raise
         results += own
-        left = round((time.monotonic() - started) * (sum(work) - finished) / finished)
+        left = round((time.monotonic() - started) * (sum(work.values()) - finished) / finished)
         scores = {T: max(_mean_j_and_f(result) for result in own if result.T == T) for T in evaluation.T}
         shown = ", ".join(f"{100 * score:.1f} at T={T}" for T, score in scores.items())
         if len(evaluation.learning_rate) > 1:
@@ -256,21 +274,23 @@ def _rows(results: list[SequenceResult]) -> list[Row]:
     ]
 
 
-def _write_predictions(results: list[SequenceResult], dataset: EncodedDataset, folder: Path) -> None:
+def _write_predictions(results: list[SequenceResult], sequences: Mapping[int, Sequence], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for result in results:
-        sequence = dataset.sequences[result.index]
+        sequence = sequences[result.index]
         own = folder / _setting(result.learning_rate, result.T).replace(" ", "_") / sequence.name
         own.mkdir(parents=True)
         for name, mask in zip(sequence.frame_names, result.masks, strict=True):
             (own / f"{name}.png").write_bytes(mask)
 
 
-def _overview(results: list[SequenceResult], dataset: EncodedDataset, best: dict[int, Row], path: Path) -> None:
+def _overview(
+    results: list[SequenceResult], sequences: Mapping[int, Sequence], best: dict[int, Row], path: Path
+) -> None:
     """A contact sheet: per sequence the given mask, its last scored frame at each T with the best rate, the truth."""
     settings = [(row["learning_rate"], T) for T, row in best.items()]
     rows = []
-    for index, sequence in list(enumerate(dataset.sequences))[:SHEET_ROWS]:
+    for index, sequence in list(sequences.items())[:SHEET_ROWS]:
         own = {(result.learning_rate, result.T): result for result in results if result.index == index}
         position = own[settings[0]].objects[0].scores.positions[-1]
         image, truth = sequence.frame(position)

@@ -24,6 +24,7 @@ PARENT: dict[str, Training] = {
     "davis2016-small": Training(
         backbone_weights="imagenet",
         workers=2,
+        held_out=0.16,
         model=MOBILENET_240P,
         plan=_DAVIS_PLAN,
         augmentation=_DAVIS_AUGMENTATION,

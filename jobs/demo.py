@@ -9,6 +9,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from cluster.checkpoints import BEST
+from cluster.comparison import Comparison, compare, train_pair
 from cluster.evaluation import Evaluation, best_at_each_T, evaluate
 from cluster.presets import META, PARENT
 from cluster.tracking import tracking_uri
@@ -21,12 +23,15 @@ from eosvos.figures.overlay import overlay
 
 DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The same command again goes on where it was.
 
-Example:
+Examples:
     make demo
+    make demo FAIR=1      # beside it a parent that trained as long as parent and meta-training together
 """
 STEPS = (0, 1, 5, 10, 20)
 PARENT_RATES = (0.002, 0.005, 0.01, 0.02)
 """The parent is reported at the best of these at each T."""
+FAIR_RATES = (0.003, 0.01, 0.03)
+"""The fair parent's rates to choose from on the held-out training sequences, widened where needed."""
 SEQUENCES = {"train": 300, "held": 12}
 SHEET_T = 5
 
@@ -37,16 +42,20 @@ class Demo:
 
     out: Path = Path("runs/demo")
     """Folder of its data, runs and results."""
+    fair: bool = False
+    """Add the fair comparison."""
 
 
 def main() -> None:
-    out = parse(Demo, DESCRIPTION).out.resolve()
+    demo = parse(Demo, DESCRIPTION)
+    out = demo.out.resolve()
     console = Console(soft_wrap=True, highlight=False)
     data = {split: _encoded(out, split, console) for split in SEQUENCES}
     console.rule("parent")
     parent = train(replace(PARENT["demo"], data=str(data["train"]), out=out / "parent"))
     console.rule("meta-training")
-    meta = train(replace(META["demo"], data=str(data["train"]), out=out / "meta", parent=parent))
+    train(replace(META["demo"], data=str(data["train"]), out=out / "meta", parent=parent))
+    meta = out / "meta" / BEST
     console.rule("evaluation on unseen sequences")
     evaluations = {
         "meta": Evaluation(meta, str(data["held"]), out / "evaluation-meta", T=STEPS),
@@ -58,6 +67,11 @@ def main() -> None:
     sheet = out / "contact_sheet.png"
     _contact_sheet(out, data["held"], best[SHEET_T]["learning_rate"]).save(sheet)
     console.print(f"pictures: {sheet}")
+    if demo.fair:
+        console.rule("fair comparison")
+        train_data, held_data = str(data["train"]), str(data["held"])
+        pair = train_pair(replace(PARENT["demo"], data=train_data), replace(META["demo"], data=train_data), out)
+        compare([pair], Comparison(train_data, held_data, out / "comparison", STEPS, FAIR_RATES), console)
     console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri {tracking_uri()}")
 
 

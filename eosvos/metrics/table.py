@@ -100,6 +100,40 @@ def summarize(rows: Iterable[Row], by: Sequence[str] = ()) -> list[Row]:
     return [dict(zip(by, values, strict=True)) | _mean_over_objects(group) for values, group in groups.items()]
 
 
+def over_seeds(rows: Iterable[Row], by: Sequence[str]) -> list[Row]:
+    """One row per object and combination of ``by`` from the rows of several seeds: the means of the numbers.
+
+    A standard error over its rows then counts each object once; how far trainings differ is another question.
+
+    Args:
+        rows: of ``object_rows``, where every seed has the same objects.
+        by: key columns.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in (*by, "dataset", "sequence", "object")), []).append(row)
+    means = ("frames", *MEASURES, "seconds")
+    return [
+        group[0] | {name: float(np.mean([row[name] for row in group])) for name in means} for group in groups.values()
+    ]
+
+
+def paired_difference(rows: Iterable[Row], others: Iterable[Row], measure: str = "j_and_f") -> tuple[float, float]:
+    """Mean over objects of ``rows`` minus ``others``, and its standard error (the paired one; NaN for one object).
+
+    Raises:
+        ValueError: the two are not of the same objects.
+    """
+    values, subtracted = (
+        {(row["dataset"], row["sequence"], row["object"]): row[measure] for row in part} for part in (rows, others)
+    )
+    if values.keys() != subtracted.keys() or not values:
+        raise ValueError(f"{len(values)} objects and {len(subtracted)} objects cannot be paired: they must be the same")
+    differences = np.array([values[key] - subtracted[key] for key in values])
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+    return float(differences.mean()), error
+
+
 def write_table(rows: Sequence[Row], folder: Path, name: str) -> tuple[Path, Path]:
     """Rows -> ``folder/name.parquet`` and ``folder/name.csv``, each complete or not there at all.
 

@@ -175,3 +175,18 @@ def test_a_frame_that_cannot_be_read_is_bad_input_that_names_it(learned: Evaluat
         (broken / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
     with pytest.raises(BadInput, match=rf"^{broken}/data-00000.parquet, sequence held-0000\d, position 0: cannot be"):
         evaluate(replace(learned, data=str(broken), out=tmp_path / "out"), QUIET)
+
+
+def test_some_sequences_and_some_frames(learned: Evaluation, tmp_path: Path) -> None:
+    some = replace(learned, sequences=("held-00001",), frames=3, T=(3,), out=tmp_path / "out")
+    evaluate(some, QUIET)
+    rows = _table(some)
+    assert [(row["sequence"], row["object"], row["frames"], row["scored_frames"]) for row in rows] == [
+        ("held-00001", number, 3, 1) for number in (1, 2, 3)
+    ]
+    names = [path.name for path in sorted((tmp_path / "out" / "predictions" / "T=3" / "held-00001").iterdir())]
+    all_names = open_dataset(learned.data).sequences[1].frame_names
+    assert names == [f"{all_names[position]}.png" for position in (0, 2, 3)]
+    with pytest.raises(BadInput, match=r"--sequences bear: .* has no such sequence; it has held-00000, held-00001"):
+        evaluate(replace(some, sequences=("bear",), out=tmp_path / "other"), QUIET)
+    assert not (tmp_path / "other").exists()

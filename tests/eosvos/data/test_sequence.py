@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eosvos.data.palette import encode_mask
-from eosvos.data.sequence import decode_image, decode_mask
+from eosvos.data.sequence import EncodedFrame, Sequence, decode_image, decode_mask
 from eosvos.errors import BadInput
 
 RNG = np.random.default_rng(0)
@@ -43,3 +43,14 @@ def test_damaged_chunk_of_a_mask() -> None:
     header_of_5_bytes = MASK[:11] + b"\x05" + MASK[12:]
     with pytest.raises(BadInput, match=r"^a\.png: not a readable mask"):
         decode_mask(header_of_5_bytes, "a.png", False)
+
+
+@pytest.mark.parametrize(
+    ("frames", "count", "expected"), [(9, 3, [0, 4, 8]), (9, 20, list(range(9))), (2, 2, [0, 1]), (10, 4, [0, 3, 6, 9])]
+)
+def test_thinned(frames: int, count: int, expected: list[int]) -> None:
+    names = tuple(f"{position:05d}" for position in range(frames))
+    whole = Sequence("made", "up", names, False, lambda position: EncodedFrame(b"", None, str(position), ""))
+    thin = whole.thinned(count)
+    assert thin.frame_names == tuple(names[position] for position in expected)
+    assert [thin.read(position).image_source for position in range(len(thin))] == [str(p) for p in expected]

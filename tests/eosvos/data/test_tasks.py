@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eosvos.data.parquet import encode, open_dataset
-from eosvos.data.tasks import MIN_AREA, PlanConfig, Task, Visible, learnable, plan, plan_epoch, share
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.data.tasks import MIN_AREA, PlanConfig, Task, Visible, held_out, learnable, plan, plan_epoch, share
 from eosvos.errors import BadInput
 
 FRAMES = st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True).map(lambda f: tuple(sorted(f)))
@@ -149,3 +150,36 @@ def test_learnable_frames_show_enough_of_the_object(tmp_path: Path, make_sequenc
     dataset = open_dataset(tmp_path / "out")
     found = dict(zip((s.name for s in dataset.sequences), learnable(dataset), strict=True))
     assert found == {"sequence": {1: (1, 3), 2: (0,)}, "small": {1: (0,)}}
+
+
+@given(st.integers(1, 60), st.floats(0, 0.99), SEEDS)
+def test_held_out_sequences(sequences: int, share_of_them: float, seed: int) -> None:
+    expected = max(round(share_of_them * sequences), 1) if share_of_them > 0 else 0
+    if expected >= sequences:
+        with pytest.raises(BadInput, match="leaves none of"):
+            held_out(sequences, share_of_them, seed)
+        return
+    indices = held_out(sequences, share_of_them, seed)
+    assert len(set(indices)) == expected
+    assert sorted(indices) == list(indices)
+    assert set(indices) <= set(range(sequences))
+    assert held_out(sequences, share_of_them, seed) == indices
+
+
+def test_held_out_sequences_depend_on_the_seed() -> None:
+    assert len({held_out(20, 0.2, seed) for seed in range(10)}) > 5
+
+
+def test_sequences_that_are_left_out_are_in_no_task(tmp_path: Path) -> None:
+    encode(synthetic("train", 4, SyntheticSettings(size=48, frames=2)), tmp_path / "data", {})
+    dataset = open_dataset(tmp_path / "data")
+    visible = learnable(dataset, without=(1, 3))
+    assert [bool(ids) for ids in visible] == [True, False, True, False]
+    tasks = plan_epoch(visible, PlanConfig(paste=1.0), 0, 0)
+    assert {task.sequence for task in tasks} == {task.donor.sequence for task in tasks if task.donor} == {0, 2}
+    targets = [task.target for task in tasks]
+    for task, (sequence, object_id, *frames) in zip(tasks, targets, strict=True):
+        own = task.donor if task.donor and task.donor.is_target else task
+        assert (sequence, object_id, frames) == (own.sequence, own.object_id, [own.train_frame, own.test_frame])
+    assert any(task.donor and task.donor.is_target for task in tasks)
+    assert not all(task.donor and task.donor.is_target for task in tasks)

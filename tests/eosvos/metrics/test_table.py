@@ -13,7 +13,16 @@ from rich.console import Console
 
 from eosvos.errors import BadInput
 from eosvos.metrics.sequence_scores import ObjectScores, score_sequence
-from eosvos.metrics.table import MEASURES, ObjectResult, object_rows, summarize, terminal_table, write_table
+from eosvos.metrics.table import (
+    MEASURES,
+    ObjectResult,
+    object_rows,
+    over_seeds,
+    paired_difference,
+    summarize,
+    terminal_table,
+    write_table,
+)
 
 
 def result(sequence: str, object_id: int, j: float, f: float, seconds: float | None = 2.0) -> ObjectResult:
@@ -122,3 +131,27 @@ def test_terminal_table() -> None:
         ["parent", "0", "90.0", "70.0", "80.0", "2.50", "1"],
     ]
     assert terminal_table([], "nothing").row_count == 0
+
+
+def test_seeds_are_averaged_object_by_object() -> None:
+    other = [result("a", 1, 0.5, 0.7, 4.0), result("a", 2, 0.6, 0.6), result("b", 1, 0.5, 0.4)]
+    rows = [{"seed": seed} | row for seed, part in enumerate((RESULTS, other)) for row in object_rows(part, {"T": 5})]
+    merged = over_seeds(rows, by=("T",))
+    assert [(row["sequence"], row["object"]) for row in merged] == [("a", 1), ("a", 2), ("b", 1)]
+    assert [row["j_mean"] for row in merged] == pytest.approx([0.7, 0.6, 0.4])
+    assert [row["seconds"] for row in merged] == [3.0, 2.0, 2.0]
+    (summary,) = summarize(merged)
+    assert summary["objects"] == 3  # and not six: an object counts once in the standard error
+
+
+def test_paired_difference() -> None:
+    """Two methods that differ by the same on each object have no error, however far the objects are apart."""
+    lower = [result("a", 1, 0.8, 0.6), result("a", 2, 0.5, 0.5), result("b", 1, 0.2, 0.1)]
+    rows, others = object_rows(RESULTS), object_rows(reversed(lower))
+    assert paired_difference(rows, others) == pytest.approx((0.1, 0.0))
+    values = np.array([0.9 - 0.2, 0.0, 0.3 - 0.8])
+    swapped = [row | {"j_mean": other} for row, other in zip(object_rows(RESULTS), (0.2, 0.6, 0.8), strict=True)]
+    mean, error = paired_difference(rows, swapped, "j_mean")
+    assert (mean, error) == pytest.approx((values.mean(), values.std(ddof=1) / 3**0.5))
+    with pytest.raises(ValueError, match="3 objects and 2 objects cannot be paired"):
+        paired_difference(rows, others[:2])

@@ -1,0 +1,75 @@
+"""The fair comparison: parent, meta-training, a parent that trains as long as both; one table of the two."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from cluster.comparison import Comparison, compare, train_pair
+from cluster.presets import META, PARENT
+from cluster.run_folder import absolute_address, absolute_path
+from eosvos.cli import parse_preset, run, to_dict
+from eosvos.data.parquet import open_dataset
+from eosvos.errors import BadInput
+
+DESCRIPTION = """Train and compare the meta-learned optimization with a parent of equal cost, for several seeds.
+
+The parent has the same initial weights, stream, augmentation and held-out sequences, and trains at least as long as
+parent and meta-training together; its learning rate is chosen for each T on the held-out sequences. The same command
+again goes on where it was.
+
+Example:
+    python jobs/compare.py --preset davis2016-small --train-data runs/data/fit --data runs/data/held --seeds 0 1 2
+"""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What to train on, what to report on."""
+
+    train_data: str = ""
+    """Encoded dataset to train on."""
+    data: str = ""
+    """Encoded dataset to report on; nothing is chosen there."""
+    out: Path | None = None
+    """Folder of all runs and the table; runs/compare/PRESET by default."""
+    seeds: tuple[int, ...] = (0,)
+    """A training of everything for each."""
+    T: tuple[int, ...] = Comparison.T
+    """Numbers of fine-tuning steps."""
+    rates: tuple[float, ...] = Comparison.rates
+    """The parent's learning rates to choose from, widened until the best is not at an edge."""
+    backbone_weights: str = ""
+    """Initial weights instead of the preset's: coco, imagenet, none, or a safetensors file."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: needs different values, got {self.seeds}")
+        if not self.T or min(self.T) < 0 or max(self.T) < 1 or len(set(self.T)) < len(self.T):
+            raise ValueError(f"T: needs different values of at least 0, one of them above 0, got {self.T}")
+        if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
+            raise ValueError(f"rates: needs different values above 0, got {self.rates}")
+
+
+def main() -> None:
+    config, preset = parse_preset(Compare, {name: Compare() for name in reversed(META)}, DESCRIPTION)
+    for flag, value in (("--train-data", config.train_data), ("--data", config.data)):
+        if not value:
+            raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
+    out = absolute_path(config.out or Path("runs/compare") / preset, "--out")
+    train_data, data = absolute_address(config.train_data, "--train-data"), absolute_address(config.data, "--data")
+    open_dataset(data)
+    print(json.dumps(to_dict(config), indent=2))
+    weights = config.backbone_weights or PARENT[preset].backbone_weights
+    pairs = []
+    for seed in config.seeds:
+        parent = replace(PARENT[preset], data=train_data, seed=seed, backbone_weights=weights)
+        meta = replace(META[preset], data=train_data, seed=seed, backbone_weights=weights)
+        pairs.append(train_pair(parent, meta, out / f"seed-{seed}"))
+    comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates)
+    compare(pairs, comparison, Console(soft_wrap=True, highlight=False))
+
+
+if __name__ == "__main__":
+    run(main)
