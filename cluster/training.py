@@ -266,7 +266,11 @@ def _curve(folder: Path, T: int) -> Path:
     rows = progress.read(folder)
     names = ("step", "loss_at_0", "loss_at_T", "mean_rate")
     steps, at_0, at_T, rates = ([row.get(name, math.nan) for row in rows] for name in names)
-    return training_curve(steps, at_0, at_T, rates, T, folder / "training_curve.png")
+    validated = [
+        (row["step"], row["validation_j_and_f_at_0"], row["validation_j_and_f_at_T"])
+        for row in progress.read(folder, progress.VALIDATION_FILE)
+    ]
+    return training_curve(steps, at_0, at_T, rates, T, folder / "training_curve.png", validated)
 
 
 def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:

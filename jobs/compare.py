@@ -3,7 +3,9 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 
 from cluster.comparison import Comparison, compare, train_pair
@@ -36,7 +38,7 @@ class Compare:
     """Folder of all runs and the table; runs/compare/PRESET by default."""
     seeds: tuple[int, ...] = (0,)
     """A training of everything for each."""
-    T: tuple[int, ...] = Comparison.T
+    T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = Comparison.T
     """Numbers of fine-tuning steps."""
     rates: tuple[float, ...] = Comparison.rates
     """The parent's learning rates to choose from, widened until the best is not at an edge."""

@@ -18,8 +18,9 @@ def training_curve(
     mean_rate: Sequence[float],
     inner_steps: int,
     path: Path,
+    validations: Sequence[tuple[int, float, float]] = (),
 ) -> Path:
-    """Test loss before and after fine-tuning against the outer step, the mean learning rate below; a PNG at ``path``.
+    """Test loss before and after fine-tuning against the outer step, J&F and the mean rate below; a PNG at ``path``.
 
     Args:
         outer_steps: (N,) in rising order, N >= 1.
@@ -28,6 +29,7 @@ def training_curve(
         mean_rate: (N,) mean of the learning rates.
         inner_steps: T.
         path: of the picture; its folder exists.
+        validations: outer step, J&F at 0 and J&F at T on held-out sequences, shares; none, no part of the picture.
 
     Returns:
         ``path``.
@@ -39,18 +41,24 @@ def training_curve(
     if len(lengths) > 1 or 0 in lengths:
         raise ValueError(f"a training curve needs four lists of one length, not empty; got lengths {sorted(lengths)}")
     # Figure without pyplot: no global state, no display, safe in threads.
-    figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
-    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
+    figure = Figure(figsize=(8, 7.5 if validations else 5.5), dpi=150, layout="constrained")
+    heights = (2.4, 1.4, 1) if validations else (2.4, 1)
+    losses, *scores, rates = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
     _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})")
     losses.set_ylabel("test loss")
     losses.legend(frameon=False)
+    for axes in scores:
+        for column, colour in ((1, BEFORE), (2, AFTER)):
+            points = [100 * validation[column] for validation in validations]
+            axes.plot([validation[0] for validation in validations], points, "o-", color=colour, linewidth=1.6)
+        axes.set_ylabel("held-out J&F")
     rates.plot(outer_steps, mean_rate, color=RATE, linewidth=1.6)
     if max(mean_rate) > 10 * min(mean_rate) > 0:  # on less than a decade a log axis has next to no readable ticks
         rates.set_yscale("log")
     rates.set_ylabel("mean learning rate")
     rates.set_xlabel("outer step")
-    for axes in (losses, rates):
+    for axes in (losses, *scores, rates):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
     figure.align_ylabels()

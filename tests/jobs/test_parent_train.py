@@ -1,4 +1,4 @@
-"""The command's refusals; what a parent's training leaves behind is seen by the test of the demo."""
+"""The command's refusals; a parent's training itself is in the test of the comparison."""
 
 import json
 from collections.abc import Callable

@@ -42,3 +42,12 @@ def test_the_running_mean_leaves_out_what_is_not_finite() -> None:
     assert np.isnan(_running_mean([NAN, NAN, NAN, 1.0], 3)[:2]).all()
     values = [3.0, NAN, 1.0]
     np.testing.assert_array_equal(_running_mean(values, 1), values)
+
+
+def test_validations_add_a_part(tmp_path: Path) -> None:
+    sizes = []
+    for name, validations in (("without", ()), ("with", ((2, 0.1, 0.5), (4, 0.15, 0.6)))):
+        path = training_curve([1, 2, 3, 4], [2.0] * 4, [1.0] * 4, [0.01] * 4, 5, tmp_path / f"{name}.png", validations)
+        with Image.open(path) as image:
+            sizes.append(image.height)
+    assert sizes[1] > 1.2 * sizes[0]
