@@ -26,4 +26,4 @@ lint: setup
 	$(BIN)/mypy
 
 demo: setup
-	$(BIN)/python jobs/demo.py --fair $(if $(FAIR),True,False)
+	$(BIN)/python jobs/demo.py --fair $(if $(filter-out 0,$(FAIR)),True,False)

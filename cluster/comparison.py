@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from cluster import checkpoints, progress
+from cluster import checkpoints, progress, run_folder
 from cluster.config import MetaTraining, Training
-from cluster.evaluation import Evaluation, best_at_each_T, evaluate
+from cluster.evaluation import PLACEMENT, Evaluation, best_at_each_T, evaluate, resolved
 from cluster.training import train
+from eosvos.data.parquet.layout import INDEX
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.metrics.table import Row, over_seeds, paired_difference, summarize, write_table
@@ -34,8 +35,8 @@ class Pair:
         seed: of both.
         meta: the meta-learned checkpoint that did best on the held-out sequences.
         fair: the fair parent's last checkpoint.
-        meta_seconds: of training, parent and meta-training together.
-        fair_seconds: of the fair parent's training.
+        meta_seconds: in the outer steps of parent and meta-training together.
+        fair_seconds: in the outer steps of the fair parent.
     """
 
     seed: int
@@ -80,8 +81,8 @@ def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
 
 
 def fair_steps(rows: Sequence[progress.Row], seconds: float) -> int:
-    """Outer steps that fill ``seconds`` at the pace of the last half of a training's progress, with a margin."""
-    pace: float = statistics.mean(row["seconds"] for row in rows[len(rows) // 2 :])
+    """Outer steps that fill ``seconds`` at the median pace of a training's progress, with a margin."""
+    pace: float = statistics.median(row["seconds"] for row in rows)
     return math.ceil(MARGIN * seconds / pace)
 
 
@@ -93,7 +94,10 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
     """Evaluates both of each pair and returns one row per object, method, T and seed.
 
     Written to ``out``: ``objects`` and ``comparison`` as Parquet and CSV, ``comparison.md``. An evaluation that is
-    there already, and newer than its checkpoint, is not done again.
+    there already, and newer than its checkpoint and its data, is not done again.
+
+    Raises:
+        BadInput: what ``evaluate`` refuses, such as a folder with the evaluations of other data.
     """
     rows: list[Row] = []
     for pair in pairs:
@@ -120,10 +124,13 @@ def _of(method: str, pair: Pair, row: Row) -> Row:
 
 
 def _objects(evaluation: Evaluation, console: Console) -> list[Row]:
-    """The rows of an evaluation, which is done unless it was."""
+    """The rows of an evaluation, which is done unless it was; its table is the last that it writes."""
+    evaluation = resolved(evaluation)
     assert evaluation.out is not None
+    run_folder.check(evaluation.out, evaluation, free=PLACEMENT)
     table = evaluation.out / "objects.parquet"
-    if not table.is_file() or table.stat().st_mtime < evaluation.checkpoint.stat().st_mtime:
+    sources = [path for path in (evaluation.checkpoint, Path(evaluation.data) / INDEX) if path.is_file()]
+    if not table.is_file() or table.stat().st_mtime < max(path.stat().st_mtime for path in sources):
         evaluate(evaluation, console)
     rows: list[Row] = pq.read_table(table).to_pylist()
     return rows
@@ -146,6 +153,8 @@ def _chosen_rates(pair: Pair, comparison: Comparison, folder: Path, console: Con
         if not (wider := wider_rates(rows)):
             break
         rows += scores(wider)
+    else:
+        console.print(f"warning: after {WIDENINGS} widenings the fair parent's best rate is still at the grid's edge")
     best = {T: row["learning_rate"] for T, row in best_at_each_T(rows).items()}
     for T, rate in best.items():
         console.print(f"fair parent, seed {pair.seed}: best rate at T={T} on {', '.join(names)}: {rate:g}")
@@ -177,7 +186,8 @@ def _rates(rows: list[Row], T: int) -> str:
 
 
 def _percent(row: Row, name: str) -> str:
-    return f"{100 * row[name]:.1f} ± {100 * (row[f'{name}_se'] or math.nan):.1f}"
+    error = row[f"{name}_se"]
+    return f"{100 * row[name]:.1f}" if error is None else f"{100 * row[name]:.1f} ± {100 * error:.1f}"
 
 
 HEADINGS = ("T", *(f"{method}, {name}" for method in (META, FAIR) for name in ("J", "F", "J&F", "s")), "rate")
@@ -214,6 +224,7 @@ def _notes(pairs: Sequence[Pair], merged: list[Row]) -> str:
     times = "; ".join(
         f"seed {pair.seed}: {pair.meta_seconds / 60:.1f} min of parent and meta-training, "
         f"{pair.fair_seconds / 60:.1f} min of fair parent"
+        + (" (LESS: not a fair comparison)" if pair.fair_seconds < pair.meta_seconds else "")
         for pair in pairs
     )
     return (

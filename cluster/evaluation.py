@@ -102,12 +102,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     Raises:
         BadInput: a checkpoint, dataset, cluster or tracking address that cannot be used.
     """
-    evaluation = replace(
-        evaluation,
-        checkpoint=absolute_path(evaluation.checkpoint, "--checkpoint"),
-        data=absolute_address(evaluation.data, "--data"),
-        out=absolute_path(evaluation.out or default_folder(evaluation), "--out"),
-    )
+    evaluation = resolved(evaluation)
     uri = tracking_uri()
     optimization = load(evaluation.checkpoint)
     if optimization.log_rates is None and not evaluation.learning_rate and max(evaluation.T) > 0:
@@ -133,11 +128,11 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
         results = _run(evaluation, optimization, dataset, console)
         rows = _rows(results)
         summary = summarize(rows, by=("learning_rate", "T"))
-        write_table(rows, folder, "objects")
         write_table(summary, folder, "summary")
         sequences = {index: _sequence(dataset, index, evaluation) for index in _chosen(dataset, evaluation)}
         _write_predictions(results, sequences, folder / "predictions")
         _overview(results, sequences, best_at_each_T(summary), folder / "overview.png")
+        write_table(rows, folder, "objects")  # the last, so that it means a whole evaluation
         _log(tracker, folder, rows, summary)
     except BaseException:
         tracker.end(failed=True)
@@ -146,6 +141,16 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
     console.print(f"tables, predictions and overview.png: {folder}\nMLflow: {uri}, run {tracker.run_id}")
     return summary
+
+
+def resolved(evaluation: Evaluation) -> Evaluation:
+    """With absolute paths and its folder. Raises BadInput for relative ones in a submitted job."""
+    return replace(
+        evaluation,
+        checkpoint=absolute_path(evaluation.checkpoint, "--checkpoint"),
+        data=absolute_address(evaluation.data, "--data"),
+        out=absolute_path(evaluation.out or default_folder(evaluation), "--out"),
+    )
 
 
 def best_at_each_T(summary: list[Row]) -> dict[int, Row]:  # noqa: N802 - T is the field's name
@@ -209,7 +214,7 @@ def _chosen(dataset: EncodedDataset, evaluation: Evaluation) -> list[int]:
     for name in evaluation.sequences:
         if name not in indices:
             raise BadInput(f"--sequences {name}: {dataset.uri} has no such sequence; it has {', '.join(indices)}")
-    return sorted(indices[name] for name in evaluation.sequences) or list(indices.values())
+    return sorted(indices[name] for name in evaluation.sequences) or list(range(len(dataset.sequences)))
 
 
 def _sequence(dataset: EncodedDataset, index: int, evaluation: Evaluation) -> Sequence:

@@ -64,16 +64,18 @@ def train_worker(config: dict[str, Any]) -> None:
         if worker == 0:
             is_meta = isinstance(training, MetaTraining)
             row = {"step": done, "seconds": time.perf_counter() - started}
+            started = time.perf_counter()  # so that what comes now counts for the next step
             if is_meta:
                 row["mean_rate"] = float(learned.log_rates.detach().exp().mean())
             row |= _losses(dataset, everybody, losses, is_meta)
             progress.append(folder, row)
-            if isinstance(training, MetaTraining) and training.validates_at(done):
+            validates = isinstance(training, MetaTraining) and training.validates_at(done)
+            if validates:
                 checkpoints.save_candidate(folder, done, optimization, learned)
-            if done % training.checkpoint_every == 0 or done == training.outer.steps:
+            # With every candidate too, so that no validation is of a step that a resumed run does again.
+            if validates or done % training.checkpoint_every == 0 or done == training.outer.steps:
                 checkpoints.save(folder, done, optimization, learned)
             config["queue"].put(row)
-        started = time.perf_counter()
 
 
 def stream_config(training: Training, dataset: EncodedDataset) -> StreamConfig:

@@ -4,10 +4,8 @@ import math
 import shutil
 import statistics
 import threading
-import time
 import uuid
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +14,16 @@ from typing import Any
 import ray.train
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
-from ray.util.queue import Empty, Queue
+from ray.util.queue import Queue
 
 from cluster import checkpoints, progress, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
-from cluster.progress import Row
+from cluster.follower import finish, follow
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
 from cluster.train_worker import train_worker
-from cluster.validation import Validation
+from cluster.validation import AT_0, AT_T, Validation
 from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import held_out
@@ -36,8 +34,7 @@ from eosvos.learning.outer_loop import Learned
 from eosvos.metrics.table import write_table
 from eosvos.model.weights import initial_model
 
-COLLAPSE_STEPS, COLLAPSE_GAIN = 50, 0.03
-"""Fine-tuning counts as no help where, over so many steps, it lowers the test loss by less than this share."""
+CURVE = "training_curve.png"
 
 
 def train(training: Training) -> Path:
@@ -68,7 +65,7 @@ def train(training: Training) -> Path:
             f"{training.data}: its content (hash {dataset.hash[:12]}) is not what {folder} was trained on "
             f"({str(hash_before)[:12]}); give another --out"
         )
-    if first_step >= training.outer.steps:
+    elif not _left(training, first_step):
         print(f"{folder}: all {training.outer.steps} outer steps are done already")
         return last
     connect()
@@ -82,22 +79,38 @@ def train(training: Training) -> Path:
     tracker.tags({"data_hash": dataset.hash, "world_size": str(training.workers)})
     print(f"MLflow: {uri}, run {tracker.run_id}")
     try:
-        _fit(training, resources, dataset, first_step, tracker)
+        validation = None
+        if isinstance(training, MetaTraining) and training.held_out > 0:
+            validation = Validation(training, dataset, first_step)
+        if first_step < training.outer.steps:
+            _fit(training, resources, first_step, tracker, validation)
+        if validation:
+            finish(validation, training, tracker)
+        tracker.artifact(last)
+        if isinstance(training, MetaTraining):
+            best = [folder / checkpoints.BEST] if validation else []
+            for path in (*best, *_objects(folder), _curve(folder, training.T)):
+                tracker.artifact(path)
     except BaseException:
         tracker.end(failed=True)
         raise
-    tracker.artifact(last)
-    if isinstance(training, MetaTraining):
-        for path in (*_objects(folder), _curve(folder, training.T), folder / checkpoints.BEST):
-            if path.is_file():
-                tracker.artifact(path)
     tracker.end()
     return last
+
+
+def _left(training: Training, first_step: int) -> bool:
+    """Whether anything is left to do: outer steps, validations, or the picture, which comes last."""
+    folder = training.out
+    assert folder is not None
+    if first_step < training.outer.steps:
+        return True
+    return isinstance(training, MetaTraining) and not (folder / CURVE).is_file()
 
 
 def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization, Learned]:
     """What a fresh training starts from."""
     without = held_out(len(dataset.sequences), training.held_out, training.seed)
+    _check_can_validate(dataset, without)
     facts: dict[str, Any] = {
         "data_hash": dataset.hash,
         "held_out": [dataset.sequences[index].name for index in without],
@@ -105,6 +118,7 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
     parent = training.parent if isinstance(training, MetaTraining) else None
     if parent is not None:
         start = load(parent)
+        _check_unseen(parent, start, facts)
         if different := differing_fields(start.config, training.model):
             raise BadInput(f"{parent}: its model differs from the one configured in {different}")
         print(f"initialization: {parent}")
@@ -122,19 +136,37 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
     return optimization, checkpoints.learned_state(optimization, training.outer)
 
 
+def _check_unseen(parent: Path, start: Optimization, facts: Mapping[str, Any]) -> None:
+    """Raises BadInput where a parent has learned from what is to be held out of the same data."""
+    seen = set(facts["held_out"]) - set(start.facts.get("held_out", ()))
+    if seen and start.facts.get("data_hash") == facts["data_hash"]:
+        raise BadInput(
+            f"{parent}: was trained on {', '.join(sorted(seen))}, which --held-out keeps for validation; train the "
+            "parent with the same --held-out and --seed, or set --held-out 0"
+        )
+
+
+def _check_can_validate(dataset: EncodedDataset, indices: Sequence[int]) -> None:
+    """Raises BadInput where a held-out sequence has nothing to follow or nothing to score; known from the index."""
+    for index in indices:
+        positions = {position for own in dataset.visible(index).values() for position in own}
+        if len(dataset.sequences[index]) < 3 or 0 not in positions or len(positions) < 3:
+            raise BadInput(
+                f"{dataset.uri}, {dataset.sequences[index].name}: held out for validation, but it has no object in its "
+                "first frame, or fewer than three frames with one; encode without it, or set --held-out 0"
+            )
+
+
 def _fit(
-    training: Training, resources: WorkerResources, dataset: EncodedDataset, first_step: int, tracker: Tracker
+    training: Training, resources: WorkerResources, first_step: int, tracker: Tracker, validation: Validation | None
 ) -> None:
     folder = training.out
     assert folder is not None
     queue = Queue(actor_options={"num_cpus": 0})
     ended = threading.Event()
     rows = [row for row in progress.read(folder) if row["step"] <= first_step]
-    validation = None
-    if isinstance(training, MetaTraining) and training.held_out > 0:
-        validation = Validation(training, dataset, first_step)
     executor = ThreadPoolExecutor(1)
-    follower = executor.submit(_follow, queue, ended, training, rows, tracker, validation)
+    follower = executor.submit(follow, queue, ended, training, rows, tracker, validation)
     scratch = folder / ".ray_train"  # Ray Train wants a folder that all nodes see; our checkpoints do not go there
     trainer = TorchTrainer(
         train_worker,
@@ -163,80 +195,6 @@ def _fit(
     follower.result()  # raises what it raised
 
 
-def _follow(
-    queue: Queue,
-    ended: threading.Event,
-    training: Training,
-    rows: list[Row],
-    tracker: Tracker,
-    validation: Validation | None,
-) -> None:
-    """Hands what the workers report to the terminal, MLflow and validation, until all has ended; first ``rows``."""
-    last = tracker.last_step("kept") if rows else 0
-    unlogged = [_metrics(row) for row in rows if row["step"] > last]  # a kill came before they were logged
-    shown = logged = time.monotonic()
-    recent: deque[Row] = deque(maxlen=COLLAPSE_STEPS)
-    final = False
-
-    def report_validations() -> None:
-        # After the last step all are waited for; those that a failed training leaves are done when it goes on.
-        for validated in validation.finished(wait=final and ended.is_set()) if validation else ():
-            print(_validation_line(validated, training), flush=True)
-            unlogged.append(_metrics(validated))
-
-    while True:
-        report_validations()
-        try:
-            row = queue.get(timeout=1)
-        except Empty:
-            if ended.is_set():
-                break
-            continue
-        for task in row["tasks"]:
-            if task["loss_at_T"] is None:
-                print(f"step {row['step']}: dropped a task whose loss is not finite: {_name(task)}")
-        recent.append(row)
-        unlogged.append(_metrics(row))
-        final = row["step"] == training.outer.steps
-        if final or time.monotonic() - shown > 5:
-            pace = statistics.median(row["seconds"] for row in list(recent)[-21:])
-            print(_progress_line(row, training, pace), flush=True)
-            shown = time.monotonic()
-        if row["step"] % COLLAPSE_STEPS == 0 and (warning := collapse_warning(list(recent))):
-            print(f"step {row['step']}: {warning}", flush=True)
-        if final or time.monotonic() - logged > 10:
-            unlogged, logged = tracker.metrics_or_later(unlogged), time.monotonic()
-        if validation and isinstance(training, MetaTraining) and training.validates_at(row["step"]):
-            validation.start(row["step"])
-    report_validations()
-    tracker.metrics_or_later(unlogged)
-
-
-def collapse_warning(rows: list[Row]) -> str:
-    """What to say where fine-tuning has stopped to help; empty where it helps, or where there are too few steps.
-
-    Zero-shot collapse: where there is one object to a video, the initialization can learn to segment it without being
-    shown which one, and fine-tuning has nothing left to do.
-    """
-    sums = [sum(row[name] for row in rows if name in row) for name in ("loss_at_0", "loss_at_T")]
-    if len(rows) < COLLAPSE_STEPS or sums[0] == 0 or sums[1] < (1 - COLLAPSE_GAIN) * sums[0]:
-        return ""
-    change = 100 * (sums[1] / sums[0] - 1)
-    return (
-        f"warning: over the last {len(rows)} steps fine-tuning changed the test loss by {change:+.1f} %: it no longer "
-        "helps; paste more objects (--paste), use data with several objects to a video, or lower --learning-rate"
-    )
-
-
-def _name(task: Mapping[str, Any]) -> str:
-    first, second = task["frames"]
-    return f"{task['sequence']} object {task['object']} frames {first} and {second}"
-
-
-def _metrics(row: Row) -> tuple[int, Mapping[str, float]]:
-    return row["step"], {name: value for name, value in row.items() if name not in ("step", "tasks")}
-
-
 def _objects(folder: Path) -> tuple[Path, Path]:
     """Per object the mean test losses at 0 and at T over the last half of the steps; the two files of the table."""
     rows = progress.read(folder)
@@ -254,37 +212,10 @@ def _objects(folder: Path) -> tuple[Path, Path]:
     return write_table(table, folder, "objects")
 
 
-def _validation_line(row: Row, training: Training) -> str:
-    assert isinstance(training, MetaTraining)
-    before, after = (100 * row[f"validation_j_and_f_at_{T}"] for T in ("0", "T"))
-    line = f"validated step {row['step']}: J&F {before:.1f} at 0, {after:.1f} at {training.T} on the held-out sequences"
-    return line if after > before else f"{line}; warning: fine-tuning does not help there"
-
-
 def _curve(folder: Path, T: int) -> Path:
     """A picture of ``progress.jsonl``, beside it."""
     rows = progress.read(folder)
     names = ("step", "loss_at_0", "loss_at_T", "mean_rate")
     steps, at_0, at_T, rates = ([row.get(name, math.nan) for row in rows] for name in names)
-    validated = [
-        (row["step"], row["validation_j_and_f_at_0"], row["validation_j_and_f_at_T"])
-        for row in progress.read(folder, progress.VALIDATION_FILE)
-    ]
-    return training_curve(steps, at_0, at_T, rates, T, folder / "training_curve.png", validated)
-
-
-def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:
-    if row["kept"] == 0:
-        losses = "skipped, as every task was dropped"
-    elif not isinstance(training, MetaTraining):
-        losses = f"loss {row['loss_at_T']:.3f}"
-    else:
-        losses = (
-            f"test loss {row['loss_at_0']:.3f} at 0, {row['loss_at_T']:.3f} at {training.T}, "
-            f"mean rate {row['mean_rate']:.4f}"
-        )
-    left = round((training.outer.steps - row["step"]) * pace)
-    return (
-        f"step {row['step']}/{training.outer.steps}  {losses}  {training.outer.meta_batch / pace:.1f} tasks/s  "
-        f"{left // 60}:{left % 60:02d} left"
-    )
+    validated = [(row["step"], row[AT_0], row[AT_T]) for row in progress.read(folder, progress.VALIDATION_FILE)]
+    return training_curve(steps, at_0, at_T, rates, T, folder / CURVE, validated)

@@ -7,73 +7,89 @@ import ray
 from cluster import checkpoints, progress
 from cluster.config import MetaTraining
 from cluster.evaluation import Evaluation, SequenceResult, evaluate_sequence
-from cluster.session import DATA_TASK_CPUS, total
+from cluster.session import DATA_TASK_CPUS, bad_input_in, total
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.tasks import held_out
 from eosvos.learning.optimization import load
 
+AT_0, AT_T = "validation_j_and_f_at_0", "validation_j_and_f_at_T"
+
 
 class Validation:
-    """Validates the candidates that the training's worker 0 leaves in the run's folder, a Ray task per sequence.
+    """Validates the candidates that the training leaves in the run's folder, one after another.
 
-    A candidate is a file, so that one whose validation a kill cut short is validated when the run goes on.
+    A candidate is a file until it was validated, so that nothing is lost by a kill.
+
+    Attributes:
+        failed: outer step -> what was raised by its validation; its candidate stays.
     """
 
     def __init__(self, training: MetaTraining, dataset: EncodedDataset, first_step: int) -> None:
         """Takes up what a killed run left: ``first_step`` is the outer step that it resumes from."""
         assert training.out is not None
         self._training, self._dataset, self._folder = training, dataset, training.out
-        self._pending: dict[int, list[Any]] = {}
+        self._indices = held_out(len(dataset.sequences), training.held_out, training.seed)
+        self._running: tuple[int, list[Any]] | None = None
+        self.failed: dict[int, Exception] = {}
         progress.forget_after(self._folder, first_step, progress.VALIDATION_FILE)
         for step in checkpoints.candidates(self._folder):
-            if step > first_step:
+            if step > first_step:  # it will be made again
                 checkpoints.candidate(self._folder, step).unlink()
-            else:
-                self.start(step)
 
-    def start(self, step: int) -> None:
-        """Starts to validate the candidate of an outer step, unless that was done or begun before."""
-        if step in self._pending:
-            return
-        if step in {row["step"] for row in self.rows()}:
-            self._settle(step)
-            return
-        training = self._training
-        file = checkpoints.candidate(self._folder, step)
-        evaluation = Evaluation(
-            file,
-            self._dataset.uri,
-            T=(0, training.T),
-            frames=training.validation_frames,
-            seed=training.seed,
-            gpu=training.gpu and total("GPU") > training.workers,
-        )
-        # A quarter of a CPU, so that it fits beside the workers and their streams on a small machine.
-        task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=int(evaluation.gpu))(evaluate_sequence)
-        shared = ray.put(load(file))
-        indices = held_out(len(self._dataset.sequences), training.held_out, training.seed)
-        self._pending[step] = [task.remote(shared, self._dataset, index, evaluation) for index in indices]
+    def poll(self, timeout: float = 0) -> progress.Row | None:
+        """The row of a validation that has ended, if any; otherwise sees to it that one is running where any waits."""
+        if self._running is None:
+            self._start_next()
+            if self._running is None:
+                return None
+        step, tasks = self._running
+        _, unfinished = ray.wait(tasks, num_returns=len(tasks), timeout=timeout)
+        if unfinished:
+            return None
+        self._running = None
+        try:
+            results = [result for part in ray.get(tasks) for result in part]
+        except Exception as error:
+            self.failed[step] = bad_input_in(error) or error
+            return None
+        row = self._row(step, results)
+        progress.append(self._folder, row, progress.VALIDATION_FILE)
+        self._settle(step)
+        return row
 
-    def finished(self, *, wait: bool = False) -> list[progress.Row]:
-        """Rows of the validations that ended since the last call, in the order of their steps; ``wait``: of all."""
-        rows = []
-        for step, tasks in sorted(self._pending.items()):
-            _, running = ray.wait(tasks, num_returns=len(tasks), timeout=None if wait else 0)
-            if running:
-                break
-            del self._pending[step]
-            rows.append(self._row(step, [result for part in ray.get(tasks) for result in part]))
-            progress.append(self._folder, rows[-1], progress.VALIDATION_FILE)
-            self._settle(step)
-        return rows
+    def waiting(self) -> list[int]:
+        """The outer steps whose validation is not done, without those that failed."""
+        return [step for step in checkpoints.candidates(self._folder) if step not in self.failed]
 
     def rows(self) -> list[progress.Row]:
         """All validations of the run so far."""
         return progress.read(self._folder, progress.VALIDATION_FILE)
 
+    def _start_next(self) -> None:
+        done = {row["step"] for row in self.rows()}
+        for step in self.waiting():
+            if step in done:
+                self._settle(step)
+                continue
+            training, file = self._training, checkpoints.candidate(self._folder, step)
+            evaluation = Evaluation(
+                file,
+                self._dataset.uri,
+                T=(0, training.T),
+                frames=training.validation_frames,
+                seed=training.seed,
+                gpu=training.gpu and total("GPU") > training.workers,
+            )
+            # A quarter of a CPU, so that it fits beside the workers and their streams on a small machine.
+            task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=int(evaluation.gpu))(evaluate_sequence)
+            shared = ray.put(load(file))
+            tasks = [task.remote(shared, self._dataset, index, evaluation) for index in self._indices]
+            self._running = step, tasks
+            return
+
     def _row(self, step: int, results: list[SequenceResult]) -> progress.Row:
         row: progress.Row = {"step": step}
-        for name, T in (("validation_j_and_f_at_0", 0), ("validation_j_and_f_at_T", self._training.T)):
+        for name, T in ((AT_0, 0), (AT_T, self._training.T)):
             scores = [own.scores.j_and_f for result in results if result.T == T for own in result.objects]
             row[name] = sum(scores) / len(scores)
         return row
@@ -81,8 +97,8 @@ class Validation:
     def _settle(self, step: int) -> None:
         """A candidate that was validated becomes the best one, or goes."""
         file = checkpoints.candidate(self._folder, step)
-        best = max(self.rows(), key=lambda row: (row["validation_j_and_f_at_T"], row["step"]))
-        if best["step"] == step:
+        best = max(self.rows(), key=lambda row: (row[AT_T], row["step"]))
+        if best["step"] == step and file.is_file():
             file.replace(self._folder / checkpoints.BEST)
         else:
-            file.unlink()
+            file.unlink(missing_ok=True)

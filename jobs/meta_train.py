@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from cluster.checkpoints import BEST
 from cluster.config import MetaTraining
 from cluster.presets import META
 from cluster.training import train
@@ -22,7 +23,10 @@ def main() -> None:
     training, preset = parse_preset(MetaTraining, META, DESCRIPTION)
     training = replace(training, out=training.out or Path("runs/meta_train") / preset)
     print(json.dumps(to_dict(training), indent=2))
-    print(f"last checkpoint: {train(training)}")
+    last = train(training)
+    print(f"last checkpoint: {last}")
+    if training.held_out > 0:
+        print(f"best checkpoint: {last.with_name(BEST)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Validation beside a meta-training, on real Ray: which sequences and scores, what is kept, what a kill leaves."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,17 @@ from mlflow import MlflowClient
 from cluster import checkpoints, progress
 from cluster.config import MetaTraining
 from cluster.evaluation import Evaluation, evaluate_sequence
-from cluster.tracking import RUN_FILE
-from cluster.training import COLLAPSE_STEPS, collapse_warning, train
-from cluster.validation import Validation
+from cluster.follower import COLLAPSE_STEPS, collapse_warning, finish
+from cluster.tracking import RUN_FILE, Tracker
+from cluster.training import CURVE, train
+from cluster.validation import AT_0, AT_T, Validation
 from eosvos.data.parquet import open_dataset
+from eosvos.errors import BadInput
 from eosvos.learning.optimization import load, save
 from eosvos.metrics.table import ObjectResult
 
 pytestmark = pytest.mark.usefixtures("ray_here")
-SCORES = ("validation_j_and_f_at_0", "validation_j_and_f_at_T")
+SCORES = (AT_0, AT_T)
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +80,68 @@ def test_what_a_kill_leaves(run: Path, validating: MetaTraining, tmp_path: Path)
     """Candidates: one that is validated already, one that is not, and one after the step that the run resumes from."""
     last = load(run / "last.safetensors")
     rows = progress.read(run, progress.VALIDATION_FILE)
-
     for step in (1, 2, 3):
         save(replace(last, facts={**last.facts, "step": step}), checkpoints.candidate(tmp_path, step))
-    progress.append(tmp_path, rows[0] | {"step": 1, SCORES[1]: -1.0}, progress.VALIDATION_FILE)
+    progress.append(tmp_path, {"step": 1, AT_0: 0.0, AT_T: -1.0}, progress.VALIDATION_FILE)
     progress.append(tmp_path, rows[1], progress.VALIDATION_FILE)
     validation = Validation(replace(validating, out=tmp_path), open_dataset(validating.data), 2)
-    (row,) = validation.finished(wait=True)
-    assert row == rows[1] | {"step": 2}
+    assert validation.waiting() == [1, 2]
+    assert validation.poll(timeout=120) == rows[1] | {"step": 2}  # of the last step's values
     assert [row["step"] for row in validation.rows()] == [1, 2]
-    assert checkpoints.candidates(tmp_path) == []
+    assert checkpoints.candidates(tmp_path) == validation.waiting() == []
+    assert validation.poll() is None
     assert load(tmp_path / checkpoints.BEST).facts["step"] == 2
+
+
+def test_a_run_whose_last_validation_a_kill_cut_short(
+    run: Path, validating: MetaTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It looks like the finished run without the last validation and what came after; the same command ends it."""
+    shutil.copytree(run, tmp_path / "run")
+    folder = tmp_path / "run"
+    (folder / CURVE).unlink()
+    shutil.copy(folder / "last.safetensors", checkpoints.candidate(folder, 3))
+    rows = progress.read(folder, progress.VALIDATION_FILE)
+    progress.forget_after(folder, 2, progress.VALIDATION_FILE)
+    best = load(folder / checkpoints.BEST).facts["step"]
+    train(replace(validating, out=folder))
+    assert "validated step 3: J&F" in capsys.readouterr().out
+    assert progress.read(folder, progress.VALIDATION_FILE) == rows
+    assert load(folder / checkpoints.BEST).facts["step"] == best
+    assert (folder / CURVE).is_file()
+    assert checkpoints.candidates(folder) == []
+    train(replace(validating, out=folder))
+    assert "are done already" in capsys.readouterr().out
+
+
+def test_a_validation_that_fails_is_said_and_raised_in_the_end(
+    run: Path, validating: MetaTraining, tmp_path: Path, tracking: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(validating.data, tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+    for path in (tmp_path / "data").glob("data-*.parquet"):
+        path.write_bytes(b"\0" * path.stat().st_size)
+    save(load(run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
+    training = replace(validating, data=str(tmp_path / "data"), out=tmp_path)
+    validation = Validation(training, dataset, 3)
+    with pytest.raises(BadInput, match=rf"^{tmp_path}/data/data-00000.parquet, .*cannot be read"):
+        finish(validation, training, Tracker(tracking, "test", "test", tmp_path, {}))
+    assert "the validation of step 2 failed" in capsys.readouterr().out
+    assert checkpoints.candidates(tmp_path) == [2]  # to be tried again when the run goes on
+
+
+def test_a_parent_that_has_seen_the_held_out_sequences_is_refused(
+    run: Path, validating: MetaTraining, tmp_path: Path
+) -> None:
+    last = load(run / "last.safetensors")
+    save(replace(last, log_rates=None), tmp_path / "same.safetensors")
+    save(replace(last, log_rates=None, facts={**last.facts, "held_out": []}), tmp_path / "all.safetensors")
+    (name,) = last.facts["held_out"]
+    with pytest.raises(BadInput, match=rf"all.safetensors: was trained on {name}, which --held-out keeps"):
+        train(replace(validating, parent=tmp_path / "all.safetensors", out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    one = replace(validating, outer=replace(validating.outer, steps=1), parent=tmp_path / "same.safetensors")
+    assert train(replace(one, out=tmp_path / "run")).is_file()
 
 
 @pytest.mark.parametrize(("after", "warns"), [(0.5, False), (0.96, False), (0.98, True), (1.5, True)])
