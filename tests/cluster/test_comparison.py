@@ -19,8 +19,8 @@ from eosvos.learning.optimization import load
 from eosvos.metrics.table import Row
 
 
-def test_the_fair_parent_fills_the_time_at_the_pace_of_the_last_half() -> None:
-    rows: list[progress.Row] = [{"seconds": seconds} for seconds in (9.0, 9.0, 0.5, 0.5)]
+def test_the_fair_parent_fills_the_time_at_the_pace_of_most_steps() -> None:
+    rows: list[progress.Row] = [{"seconds": seconds} for seconds in (9.0, 0.5, 0.5, 600.0, 0.5)]
     assert fair_steps(rows, 10.0) == 22  # 10 s at 0.5 s a step, and a tenth more
 
 
