@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from cluster.config import MetaTraining
 from cluster.tracking import RUN_FILE
+from cluster.training import train
 from eosvos.cli import to_dict
 
 pytestmark = pytest.mark.slow
@@ -25,10 +26,16 @@ STEPS, CHECKPOINT_EVERY, KILL_AT = 80, 5, 12
 
 
 @pytest.fixture
-def command(training: MetaTraining, tmp_path: Path) -> list[str]:
+def whole(training: MetaTraining, ray_here: None, tmp_path: Path) -> MetaTraining:
+    """The configuration of a run that is not interrupted."""
     outer = replace(training.outer, steps=STEPS, clip_norm=10.0)
+    return replace(training, workers=2, checkpoint_every=CHECKPOINT_EVERY, outer=outer, out=tmp_path / "whole")
+
+
+@pytest.fixture
+def command(whole: MetaTraining, tmp_path: Path) -> list[str]:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(to_dict(replace(training, workers=2, checkpoint_every=CHECKPOINT_EVERY, outer=outer))))
+    config.write_text(json.dumps(to_dict(whole)))
     return [sys.executable, str(JOB), "--config", str(config), "--out"]
 
 
@@ -87,8 +94,8 @@ def _losses(folder: Path) -> dict[int, tuple[float, float, float]]:
     return {row["step"]: (row["loss_at_0"], row["loss_at_T"], row["mean_rate"]) for row in map(json.loads, lines)}
 
 
-def test_a_killed_run_goes_on_bit_for_bit(command: list[str], tmp_path: Path) -> None:
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
+def test_a_killed_run_goes_on_bit_for_bit(command: list[str], whole: MetaTraining, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
     _kill_at(KILL_AT, [*command, str(killed)], killed, tmp_path)
     before = _losses(killed)  # with what the workers did until they followed their driver
     assert KILL_AT <= max(before) < STEPS
@@ -98,15 +105,15 @@ def test_a_killed_run_goes_on_bit_for_bit(command: list[str], tmp_path: Path) ->
     resumed_at = int(printed.split("resuming at outer step ")[1].split(",")[0])
     assert CHECKPOINT_EVERY <= resumed_at <= max(before)
     assert resumed_at % CHECKPOINT_EVERY == 0
-    _finish([*command, str(whole)], tmp_path)
+    reference = train(whole).parent
 
-    losses, expected = _losses(killed), _losses(whole)
+    losses, expected = _losses(killed), _losses(reference)
     assert sorted(losses) == sorted(expected) == list(range(1, STEPS + 1))
     assert losses == expected
     assert {step: expected[step] for step in before} == before
     for name in ("last.safetensors", f"checkpoints/step-{STEPS:06d}.optimizer.safetensors"):
-        assert (killed / name).read_bytes() == (whole / name).read_bytes()
-    assert sorted(path.name for path in killed.rglob("*")) == sorted(path.name for path in whole.rglob("*"))
+        assert (killed / name).read_bytes() == (reference / name).read_bytes()
+    assert sorted(path.name for path in killed.rglob("*")) == sorted(path.name for path in reference.rglob("*"))
 
     assert (killed / RUN_FILE).read_text() == run
     uri, run_id = run.split()
