@@ -19,7 +19,7 @@ PARENT: dict[str, Training] = {
         held_out=0.03,
         model=TINY,
         augmentation=AugmentationConfig(rotation=0.0, scale=(1.0, 1.0), hue=0.0, channel_permutation=1.0),
-        outer=OuterConfig(steps=400, meta_batch=4, learning_rate=1e-3),
+        outer=OuterConfig(steps=350, meta_batch=4, learning_rate=1e-3),
     ),
     "davis2016-small": Training(
         backbone_weights="imagenet",
@@ -37,11 +37,11 @@ META: dict[str, MetaTraining] = {
     "demo": MetaTraining(
         **{
             **vars(PARENT["demo"]),
-            "outer": OuterConfig(steps=160, learning_rate=1e-4, log_rates_learning_rate=0.05),
+            "outer": OuterConfig(steps=140, learning_rate=1e-4, log_rates_learning_rate=0.05),
             "checkpoint_every": 25,
         },
         initial_rate=0.01,
-        validate_every=80,
+        validate_every=140,
     ),
     "davis2016-small": MetaTraining(
         **{

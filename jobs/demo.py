@@ -32,7 +32,7 @@ PARENT_RATES = (0.002, 0.005, 0.01, 0.02)
 """The parent is reported at the best of these at each T."""
 FAIR_RATES = (0.003, 0.01, 0.03)
 """The fair parent's rates to choose from on the held-out training sequences, widened where needed."""
-SEQUENCES = {"train": 300, "held": 12}
+SEQUENCES = {"train": 240, "held": 12}
 SHEET_T = 5
 
 
