@@ -50,6 +50,7 @@ META: dict[str, MetaTraining] = {
             "checkpoint_every": 10,
         },
         initial_rate=0.002,
+        validate_every=100,
     ),
 }
 """Of jobs/meta_train.py."""

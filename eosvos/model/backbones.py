@@ -8,7 +8,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.resnet import BasicBlock, conv1x1
 
 from eosvos.model.config import ModelConfig
-from eosvos.model.normalization import FrozenBatchNorm, group_norm
+from eosvos.model.normalization import FrozenBatchNorm, fold_batch_norm, group_norm
 
 
 def build_backbone(config: ModelConfig) -> BackboneWithFPN:
@@ -30,6 +30,7 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
         case "resnet50":
             body, channels = resnet50(norm_layer=FrozenBatchNorm), [256, 512, 1024, 2048]
     return_layers = {layer: str(level) for level, layer in enumerate(layers)}
+    fold_batch_norm(body)
     return BackboneWithFPN(body, return_layers, channels, config.fpn_channels)
 
 

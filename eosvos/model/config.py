@@ -24,7 +24,8 @@ class ModelConfig:
     fpn_channels: int = 256
     """Channels of every pyramid level."""
     anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
-    """Anchor size in pixels for each pyramid level, the pooled one last; aspect ratios are 0.5, 1 and 2."""
+    """Anchor size in pixels for each pyramid level, the pooled one last; aspect ratios are 0.5, 1 and 2. With fewer
+    sizes than levels the finest levels propose nothing; objects are pooled from them all the same."""
     rpn_samples: int = 256
     """Anchors sampled per image for the RPN's losses."""
     proposals_train: int = 2000
@@ -46,8 +47,10 @@ class ModelConfig:
         levels = BACKBONE_LEVELS.get(self.backbone)
         if levels is None:
             raise ValueError(f"backbone {self.backbone!r}: choose one of {', '.join(BACKBONE_LEVELS)}")
-        if len(self.anchor_sizes) != levels + 1:
-            raise ValueError(f"anchor_sizes: {self.backbone} needs {levels + 1} values, got {len(self.anchor_sizes)}")
+        if not 1 <= len(self.anchor_sizes) <= levels + 1:
+            raise ValueError(
+                f"anchor_sizes: {self.backbone} needs 1 to {levels + 1} values, got {len(self.anchor_sizes)}"
+            )
         if self.backbone == "tiny" and (len(self.widths) != 3 or self.normalization != "group"):
             raise ValueError("backbone tiny: needs three widths and group normalization")
         for name in (
@@ -90,7 +93,7 @@ MOBILENET_240P = ModelConfig(
     short_side=240,
     long_side=480,
     fpn_channels=96,
-    anchor_sizes=(24, 48, 96, 160, 224),
+    anchor_sizes=(32, 64, 128, 224),
     rpn_samples=64,
     proposals_train=256,
     proposals_test=128,

@@ -219,9 +219,13 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             self.train()
         self.rpn.fg_bg_sampler.generator = self.roi_heads.fg_bg_sampler.generator = generator
         features = self.backbone(batch.images.tensors)
-        proposals, rpn_losses = self.rpn(batch.images, features, batch.targets)
+        proposals, rpn_losses = self.rpn(batch.images, self._proposing(features), batch.targets)
         _, head_losses = self.roi_heads(features, proposals, batch.images.image_sizes, batch.targets)
         return {**rpn_losses, **head_losses}
+
+    def _proposing(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The pyramid levels that have anchors: the coarsest."""
+        return dict(list(features.items())[-len(self.config.anchor_sizes) :])
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The sum of the five losses: a scalar."""
@@ -240,7 +244,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             self.eval()
         images = self.image_list([image])
         features = self.backbone(images.tensors)
-        proposals, _ = self.rpn(images, features)
+        proposals, _ = self.rpn(images, self._proposing(features))
         if extra_proposals is not None:
             extra = extra_proposals.to(proposals[0])
             kept = max(self.config.proposals_test - len(extra), 0)

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,6 +13,50 @@ class FrozenBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape; the statistics stay as they are."""
         return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+class FoldedSequential(nn.Sequential):
+    """A sequence in which each convolution without bias runs as one with the frozen batch normalization behind it.
+
+    Same parameters, names and function, to rounding; two passes fewer over the largest activations, and in the backward
+    pass the affine parameters' gradients come from the small weights.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As ``nn.Sequential``."""
+        modules = list(self)
+        while modules:
+            module, norm = modules.pop(0), modules[0] if modules else None
+            if isinstance(module, nn.Conv2d) and isinstance(norm, FrozenBatchNorm):
+                input = _folded(input, module, norm)
+                del modules[0]
+            else:
+                input = module(input)
+        return input
+
+
+def _folded(input: Tensor, convolution: nn.Conv2d, norm: FrozenBatchNorm) -> Tensor:
+    assert convolution.bias is None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return F.conv2d(
+        input,
+        convolution.weight * scale[:, None, None, None],
+        norm.bias - norm.running_mean * scale,
+        convolution.stride,
+        convolution.padding,
+        convolution.dilation,
+        convolution.groups,
+    )
+
+
+def fold_batch_norm(module: nn.Module) -> None:
+    """Makes, in place, a ``FoldedSequential`` of every sequence below ``module`` that holds frozen batch norms."""
+    for name, child in module.named_children():
+        fold_batch_norm(child)
+        if isinstance(child, nn.Sequential) and any(isinstance(part, FrozenBatchNorm) for part in child):
+            setattr(module, name, FoldedSequential(*child))
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

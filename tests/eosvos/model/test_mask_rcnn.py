@@ -262,9 +262,22 @@ def test_published_backbones_learn_and_detect(backbone: Any, micro: ModelConfig,
     model.detect(image)
 
 
+def test_levels_without_an_anchor_size_propose_nothing(micro: ModelConfig, scene: Callable[..., Any]) -> None:
+    model = initial_model(replace(micro, anchor_sizes=micro.anchor_sizes[2:]), "none", seed=0)[0]
+    strides: list[list[int]] = []
+    model.rpn.head.register_forward_hook(lambda _, inputs, __: strides.append([64 // f.shape[-1] for f in inputs[0]]))
+    pooled: list[int] = []
+    model.roi_heads.box_roi_pool.register_forward_hook(lambda _, inputs, __: pooled.append(len(inputs[0])))
+    image, mask = scene(0)
+    model.loss(model.batch([image], [mask]), generator(0))
+    model.detect(image)
+    assert strides == [[16, 32]] * 2  # and not 4 and 8
+    assert pooled == [4, 4]  # while boxes are pooled from all
+
+
 BAD_CONFIGS: dict[str, dict[str, Any]] = {
     "backbone 'vgg'": {"backbone": "vgg"},
-    "anchor_sizes: resnet50 needs 5 values, got 4": {"anchor_sizes": (1, 2, 3, 4)},
+    "anchor_sizes: resnet50 needs 1 to 5 values, got 6": {"anchor_sizes": (1, 2, 3, 4, 5, 6)},
     "backbone tiny": {"backbone": "tiny", "anchor_sizes": (1, 2, 3, 4), "normalization": "frozen_batch"},
     "fpn_channels: must be at least 1, got 0": {"fpn_channels": 0},
     "long_side: must be at least short_side": {"short_side": 10, "long_side": 9},

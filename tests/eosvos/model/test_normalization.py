@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torchvision.models import mobilenet_v2
 
 from eosvos.learning.inner_loop import fine_tune
 from eosvos.learning.optimization import initial_log_rates
 from eosvos.model.config import ModelConfig
-from eosvos.model.normalization import FrozenBatchNorm, group_norm, to_group_norm
+from eosvos.model.normalization import FoldedSequential, FrozenBatchNorm, fold_batch_norm, group_norm, to_group_norm
 from eosvos.model.weights import initial_model
 
 
@@ -45,6 +46,31 @@ def test_frozen_statistics_are_used_in_training_too() -> None:
     torch.testing.assert_close(norm.eval()(x), expected)
     torch.testing.assert_close(norm.train()(x), expected)
     assert norm.running_mean.tolist() == [1, 2, 3]
+
+
+def test_folding_changes_no_name_output_or_gradient() -> None:
+    torch.manual_seed(0)
+
+    def body(folded: bool) -> nn.Module:
+        body = mobilenet_v2(norm_layer=FrozenBatchNorm).features[:4].double()
+        if folded:
+            fold_batch_norm(body)
+        return body
+
+    plain, folded = body(False), body(True)
+    for norm in (module for module in plain.modules() if isinstance(module, FrozenBatchNorm)):
+        for values in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+            nn.init.uniform_(values, 0.5, 1.5)
+    folded.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    outputs, gradients = [], []
+    for model in (plain, folded):
+        outputs.append(model(x))
+        gradients.append(torch.autograd.grad(outputs[-1].square().sum(), list(model.parameters())))
+    assert [name for name, _ in plain.named_parameters()] == [name for name, _ in folded.named_parameters()]
+    assert sum(isinstance(module, FoldedSequential) for module in folded.modules()) == 9
+    torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
 def test_fine_tuning_moves_the_affine_parameters_and_no_statistics(
