@@ -25,8 +25,10 @@ KEEP = 2
 def learned_state(optimization: Optimization, config: OuterConfig) -> Learned:
     """The initialization and learning rates of an Optimization, ready for outer steps."""
     names = [name for name, _ in optimization.model().named_parameters()]
-    rates = list(optimization.log_rates.values()) if optimization.log_rates else []
-    return Learned([optimization.initialization[name] for name in names], rates, config)
+    initialization, rates = [optimization.initialization[name] for name in names], optimization.rates
+    if rates is None:
+        return Learned(initialization, [], config)
+    return Learned(initialization, list(rates.learned.values()), config, rates.form)
 
 
 def latest(folder: Path) -> int | None:
@@ -80,10 +82,11 @@ def candidates(folder: Path) -> list[int]:
 def load(folder: Path, step: int, device: torch.device) -> tuple[Optimization, dict[str, Tensor]]:
     """The Optimization and the optimizer's tensors after ``step`` outer steps, on ``device``."""
     optimization = optimizations.load(_file(folder, step))
+    rates = optimization.rates
     moved = replace(
         optimization,
         initialization={name: value.to(device) for name, value in optimization.initialization.items()},
-        log_rates=optimization.log_rates and {name: value.to(device) for name, value in optimization.log_rates.items()},
+        rates=rates and replace(rates, learned={name: value.to(device) for name, value in rates.learned.items()}),
     )
     return moved, read_safetensors(_optimizer(folder, step))[0]
 
@@ -97,10 +100,10 @@ def current(optimization: Optimization, learned: Learned, step: int) -> Optimiza
     """``optimization`` with the values of ``learned``."""
     names = [name for name, _ in optimization.model().named_parameters()]
     initialization = optimization.initialization | dict(zip(names, learned.initialization_views, strict=True))
-    rates = optimization.log_rates and dict(zip(names, learned.log_rates_views, strict=True))
-    return replace(
-        optimization, initialization=initialization, log_rates=rates, facts={**optimization.facts, "step": step}
-    )
+    rates = optimization.rates
+    if rates is not None:
+        rates = replace(rates, learned=dict(zip(rates.learned, learned.rates_views, strict=True)))
+    return replace(optimization, initialization=initialization, rates=rates, facts={**optimization.facts, "step": step})
 
 
 def _steps(folder: Path) -> list[int]:

@@ -9,6 +9,7 @@ import tyro
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
+from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import ModelConfig
 
 PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
@@ -59,8 +60,7 @@ class MetaTraining(Training):
 
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 5
     """Fine-tuning steps of the inner loop."""
-    initial_rate: float = 1e-3
-    """Every neuron's learning rate at the start."""
+    rates: RatesConfig = RatesConfig()
     parent: Path | None = None
     """Checkpoint of jobs/parent_train.py to start from, instead of --backbone-weights."""
     validate_every: int = 50
@@ -72,8 +72,6 @@ class MetaTraining(Training):
         super().__post_init__()
         if self.T < 1:
             raise ValueError(f"T: must be at least 1, got {self.T}")
-        if not self.initial_rate > 0:
-            raise ValueError(f"initial_rate: must be above 0, got {self.initial_rate}")
         if self.validate_every < 1:
             raise ValueError(f"validate_every: must be at least 1, got {self.validate_every}")
         if self.validation_frames < 3:

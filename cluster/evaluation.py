@@ -105,7 +105,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
     evaluation = resolved(evaluation)
     uri = tracking_uri()
     optimization = load(evaluation.checkpoint)
-    if optimization.log_rates is None and not evaluation.learning_rate and max(evaluation.T) > 0:
+    if optimization.rates is None and not evaluation.learning_rate and max(evaluation.T) > 0:
         raise BadInput(
             f"{evaluation.checkpoint}: a parent has no learning rates of its own; give some with --learning-rate"
         )

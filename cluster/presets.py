@@ -1,9 +1,12 @@
 """Named configurations of the commands."""
 
+import math
+
 from cluster.config import MetaTraining, Training
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
+from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY
 
 _DAVIS_AUGMENTATION = AugmentationConfig(
@@ -37,20 +40,39 @@ META: dict[str, MetaTraining] = {
     "demo": MetaTraining(
         **{
             **vars(PARENT["demo"]),
-            "outer": OuterConfig(steps=140, learning_rate=1e-4, log_rates_learning_rate=0.05),
+            "outer": OuterConfig(steps=140, learning_rate=1e-4, rates_learning_rate=0.05),
             "checkpoint_every": 25,
         },
-        initial_rate=0.01,
+        rates=RatesConfig(initial_rate=0.01),
         validate_every=140,
     ),
     "davis2016-small": MetaTraining(
         **{
             **vars(PARENT["davis2016-small"]),
-            "outer": OuterConfig(steps=300, learning_rate=1e-4, log_rates_learning_rate=0.08),
+            "outer": OuterConfig(steps=300, learning_rate=1e-4, rates_learning_rate=0.08),
             "checkpoint_every": 10,
         },
-        initial_rate=0.002,
+        rates=RatesConfig(initial_rate=0.002),
         validate_every=100,
+    ),
+    # facts: cfgs/meta.yaml of the authors' release, which trains without an end; here the best checkpoint is chosen on
+    # held-out training sequences and not on the validation set.
+    "paper": MetaTraining(
+        workers=4,
+        gpu=True,
+        checkpoint_every=100,
+        held_out=0.01,
+        plan=PlanConfig(frames="one"),
+        outer=OuterConfig(
+            learning_rate=1e-5,
+            rates_learning_rate=1e-5,
+            betas=(0.9, 0.999),
+            weight_decay=1e-3,
+            clip_norm=math.inf,
+            anneal=0.0,
+        ),
+        rates=RatesConfig(rate_form="linear", rate_spread=0.5),
+        validate_every=1000,
     ),
 }
 """Of jobs/meta_train.py."""

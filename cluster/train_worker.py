@@ -66,7 +66,7 @@ def train_worker(config: dict[str, Any]) -> None:
             row = {"step": done, "seconds": time.perf_counter() - started}
             started = time.perf_counter()  # so that what comes now counts for the next step
             if is_meta:
-                row["mean_rate"] = float(learned.log_rates.detach().exp().mean())
+                row["mean_rate"] = learned.mean_rate()
             row |= _losses(dataset, everybody, losses, is_meta)
             progress.append(folder, row)
             validates = isinstance(training, MetaTraining) and training.validates_at(done)
@@ -104,10 +104,17 @@ def _add(
         train_batch = model.batch([frames.train_image], [frames.train_mask])
         test_batch = model.batch([frames.test_image], [frames.test_mask])
         meta = first_order(
-            model, learned.initialization_views, learned.log_rates_views, train_batch, test_batch, training.T, seed
+            model,
+            learned.initialization_views,
+            learned.rates_views,
+            learned.form,
+            train_batch,
+            test_batch,
+            training.T,
+            seed,
         )
         if meta.finite and math.isfinite(meta.loss_at_0):
-            total.add(slot, meta.initialization, meta.log_rates, meta.loss_at_0, meta.loss_at_T)
+            total.add(slot, meta.initialization, meta.rates, meta.loss_at_0, meta.loss_at_T)
         return
     batch = model.batch([frames.train_image, frames.test_image], [frames.train_mask, frames.test_mask])
     loss, gradient = parent_gradient(model, learned.initialization_views, batch, seed)

@@ -28,13 +28,15 @@ from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import held_out
 from eosvos.errors import BadInput
+from eosvos.figures.learned_rates import learned_rates
 from eosvos.figures.training_curve import training_curve
-from eosvos.learning.optimization import Optimization, differing_fields, initial_log_rates, load
+from eosvos.learning.optimization import Optimization, differing_fields, load
 from eosvos.learning.outer_loop import Learned
+from eosvos.learning.rates import applied, initial_rates
 from eosvos.metrics.table import write_table
 from eosvos.model.weights import initial_model
 
-CURVE = "training_curve.png"
+CURVE, RATES = "training_curve.png", "learned_rates.png"
 
 
 def train(training: Training) -> Path:
@@ -88,8 +90,9 @@ def train(training: Training) -> Path:
             finish(validation, training, tracker)
         tracker.artifact(last)
         if isinstance(training, MetaTraining):
-            best = [folder / checkpoints.BEST] if validation else []
-            for path in (*best, *_objects(folder), _curve(folder, training.T)):
+            best = folder / checkpoints.BEST if validation else None
+            rates = _rates(best or last, training, folder)
+            for path in (*([best] if best else []), *_objects(folder), rates, _curve(folder, training.T)):
                 tracker.artifact(path)
     except BaseException:
         tracker.end(failed=True)
@@ -130,9 +133,10 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
         initialization = model.state_dict()
     optimization = Optimization(training.model, initialization, None, facts)
     if isinstance(training, MetaTraining):
-        rates = initial_log_rates(optimization.model(), training.initial_rate)
+        rates = initial_rates(optimization.model(), training.rates, training.seed)
+        print(f"learning rates: {rates}")
         facts |= {"T": training.T, "order": 1}
-        optimization = replace(optimization, log_rates=rates, facts=facts)
+        optimization = replace(optimization, rates=rates, facts=facts)
     return optimization, checkpoints.learned_state(optimization, training.outer)
 
 
@@ -210,6 +214,15 @@ def _objects(folder: Path) -> tuple[Path, Path]:
         for at_0, at_T in [(statistics.mean(pair[i] for pair in own) for i in (0, 1))]
     ]
     return write_table(table, folder, "objects")
+
+
+def _rates(checkpoint: Path, training: MetaTraining, folder: Path) -> Path:
+    """A picture of the learning rates in ``checkpoint``."""
+    optimization = load(checkpoint)
+    assert optimization.rates is not None
+    rates = applied(list(optimization.rates.learned.values()), optimization.rates.form, len(optimization.rates.learned))
+    named = {name: rate.numpy() for name, rate in zip(optimization.rates.learned, rates, strict=True)}
+    return learned_rates(named, training.rates.initial_rate, folder / RATES)
 
 
 def _curve(folder: Path, T: int) -> Path:

@@ -53,6 +53,12 @@ def parse_preset(
     return _parse(kind, presets, description, arguments)
 
 
+def take_switch(name: str, arguments: Sequence[str] | None = None) -> tuple[bool, list[str]]:
+    """Whether the flag ``name``, which takes no value, is among the arguments; and all others, for ``parse``."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return name in given, [argument for argument in given if argument != name]
+
+
 def _parse(
     kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None
 ) -> tuple[Config, str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from eosvos.cli import parse, run
 from eosvos.learning.inner_loop import fine_tune, generator
-from eosvos.learning.optimization import initial_log_rates
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
 from eosvos.model.mask_rcnn import Batch
 from eosvos.model.weights import initial_model
@@ -65,7 +65,7 @@ def _inner_step(
     mask[height // 4 : height // 2, width // 4 : width // 2] = 1
     batch: Batch = model.batch([image], [mask])
     parameters = list(model.parameters())
-    rates = [rate.exp() for rate in initial_log_rates(model, 1e-12).values()]
+    rates = list(initial_rates(model, RatesConfig(rate_form="linear", initial_rate=1e-12)).learned.values())
     total = [torch.zeros_like(parameter) for parameter in parameters]
 
     def plain() -> None:

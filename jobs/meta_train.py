@@ -6,9 +6,10 @@ from pathlib import Path
 
 from cluster.checkpoints import BEST
 from cluster.config import MetaTraining
+from cluster.dry_run import what_would_run
 from cluster.presets import META
 from cluster.training import train
-from eosvos.cli import parse_preset, run, to_dict
+from eosvos.cli import parse_preset, run, take_switch, to_dict
 
 DESCRIPTION = """Meta-train on an encoded dataset. The same command again resumes.
 
@@ -16,13 +17,20 @@ Examples:
     python jobs/meta_train.py --preset davis2016-small --data runs/data/fit \\
         --parent runs/parent_train/davis2016-small/last.safetensors
     ray job submit --working-dir . -- python jobs/meta_train.py --data /shared/fit --out /shared/runs/meta
+    python jobs/meta_train.py --preset paper --data runs/data/fit --gpu False --dry-run
+
+--dry-run: print what would run, and stop: data, model, memory, steps, and the time to expect.
 """
 
 
 def main() -> None:
-    training, preset = parse_preset(MetaTraining, META, DESCRIPTION)
+    dry_run, arguments = take_switch("--dry-run")
+    training, preset = parse_preset(MetaTraining, META, DESCRIPTION, arguments)
     training = replace(training, out=training.out or Path("runs/meta_train") / preset)
     print(json.dumps(to_dict(training), indent=2))
+    if dry_run:
+        print(what_would_run(training))
+        return
     last = train(training)
     print(f"last checkpoint: {last}")
     if training.held_out > 0:

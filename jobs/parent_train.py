@@ -5,21 +5,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from cluster.config import Training
+from cluster.dry_run import what_would_run
 from cluster.presets import PARENT
 from cluster.training import train
-from eosvos.cli import parse_preset, run, to_dict
+from eosvos.cli import parse_preset, run, take_switch, to_dict
 
 DESCRIPTION = """Train a parent on an encoded dataset. The same command again resumes.
 
 Example:
     python jobs/parent_train.py --preset davis2016-small --data runs/data/fit --backbone-weights mobilenet.safetensors
+
+--dry-run: print what would run, and stop: data, model, memory, steps, and the time to expect.
 """
 
 
 def main() -> None:
-    training, preset = parse_preset(Training, PARENT, DESCRIPTION)
+    dry_run, arguments = take_switch("--dry-run")
+    training, preset = parse_preset(Training, PARENT, DESCRIPTION, arguments)
     training = replace(training, out=training.out or Path("runs/parent_train") / preset)
     print(json.dumps(to_dict(training), indent=2))
+    if dry_run:
+        print(what_would_run(training))
+        return
     print(f"last checkpoint: {train(training)}")
 
 

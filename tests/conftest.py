@@ -15,6 +15,7 @@ from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
+from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import ModelConfig
 
 torch.set_num_threads(1)  # Ray's workers and other processes need the cores as well
@@ -54,7 +55,7 @@ def training(encoded: Path) -> MetaTraining:
         plan=PlanConfig(paste=0.5),
         outer=OuterConfig(steps=2, meta_batch=4, learning_rate=1e-3, clip_norm=1e9),
         T=2,
-        initial_rate=0.01,
+        rates=RatesConfig(initial_rate=0.01),
     )
 
 

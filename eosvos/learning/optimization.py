@@ -1,4 +1,4 @@
-"""An Optimization: an initialization of Mask R-CNN plus one learning rate per neuron, and its file."""
+"""An Optimization: an initialization of Mask R-CNN plus its learning rates, and its file."""
 
 import dataclasses
 import json
@@ -12,11 +12,12 @@ import torch
 import torchvision
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import eosvos
 from eosvos.cli import merged, to_dict
 from eosvos.errors import BadInput
+from eosvos.learning.rates import ALL, LearningRates, RatesConfig, applied, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm
@@ -31,14 +32,13 @@ class Optimization:
     Attributes:
         config: the model that the initialization is of.
         initialization: the model's state dict: parameters, and statistics of frozen batch normalization.
-        log_rates: per trainable parameter the logarithm of its learning rates, one per neuron, broadcastable to the
-            parameter, in the model's order; None for a parent, which has no rates of its own.
+        rates: learned learning rates; None for a parent, which has none of its own.
         facts: where it came from (T, order, outer step, data hash, versions), JSON-ready; goes into the file's header.
     """
 
     config: ModelConfig
     initialization: dict[str, Tensor]
-    log_rates: dict[str, Tensor] | None
+    rates: LearningRates | None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self) -> MaskRCNN:
@@ -50,55 +50,37 @@ class Optimization:
         model.load_state_dict(self.initialization)
         return model
 
-    def rates(self) -> dict[str, Tensor]:
-        """Learning rates, all above 0, in the shapes of ``log_rates``.
+    def fine_tuning_rates(self) -> list[Tensor]:
+        """Learning rates, one tensor per trainable parameter, broadcastable to it, in the model's order.
 
         Raises:
             BadInput: there are none.
         """
-        if self.log_rates is None:
+        if self.rates is None:
             raise BadInput("this checkpoint is a parent and has no learning rates; give one with --learning-rate")
-        return {name: value.exp() for name, value in self.log_rates.items()}
+        parameters = sum(1 for _ in self.model().parameters())
+        return applied(list(self.rates.learned.values()), self.rates.form, parameters)
 
     def with_single_rate(self, rate: float) -> "Optimization":
-        """The same initialization with ``rate`` for every neuron."""
-        return replace(self, log_rates=initial_log_rates(self.model(), rate))
+        """The same initialization with ``rate`` for everything.
 
-
-def neuron_dimension(name: str, module: nn.Module) -> int:
-    """The dimension of a weight that counts neurons: 0, but 1 (output channels) for a transposed convolution."""
-    return 1 if isinstance(module, nn.ConvTranspose2d) and name.endswith("weight") else 0
-
-
-def initial_log_rates(model: nn.Module, rate: float) -> dict[str, Tensor]:
-    """One log learning rate per neuron and parameter: a weight (O, I, kh, kw) gets (O, 1, 1, 1), a bias (O,) gets (O,).
-
-    Affine parameters of normalization count one neuron per channel.
-
-    Raises:
-        ValueError: a rate that is not above 0.
-    """
-    if not rate > 0:
-        raise ValueError(f"learning rate: must be above 0, got {rate}")
-    rates: dict[str, Tensor] = {}
-    for prefix, module in model.named_modules():
-        for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
-            shape = [1] * parameter.dim()
-            neurons = neuron_dimension(name, module)
-            shape[neurons] = parameter.shape[neurons]
-            rates[name] = torch.full(shape, rate, dtype=parameter.dtype).log()
-    return {name: rates[name] for name, _ in model.named_parameters()}
+        Raises:
+            ValueError: a rate that is not above 0.
+        """
+        config = RatesConfig(rate_level="single", rate_form="linear", initial_rate=rate)
+        return replace(self, rates=initial_rates(self.model(), config))
 
 
 def save(optimization: Optimization, path: Path) -> None:
     """Writes one safetensors file: ``initialization.*``, ``rates.*`` and a JSON header."""
     tensors = {f"initialization.{name}": value for name, value in optimization.initialization.items()}
-    tensors |= {f"rates.{name}": value for name, value in (optimization.log_rates or {}).items()}
+    rates = optimization.rates
+    tensors |= {f"rates.{name}": value for name, value in rates.learned.items()} if rates else {}
     header = {
         "format_version": FORMAT_VERSION,
-        "kind": "parent" if optimization.log_rates is None else "optimization",
+        "kind": "parent" if rates is None else "optimization",
         "model": to_dict(optimization.config),
-        "rates": None if optimization.log_rates is None else {"level": "neuron", "form": "log"},
+        "rates": None if rates is None else {"level": rates.level, "form": rates.form},
         "versions": {"eosvos": eosvos.__version__, "torch": torch.__version__, "torchvision": torchvision.__version__},
         **optimization.facts,
     }
@@ -148,20 +130,23 @@ def load(path: Path) -> Optimization:
     initialization = {
         n.removeprefix("initialization."): t for n, t in tensors.items() if n.startswith("initialization.")
     }
-    rates = {n.removeprefix("rates."): t for n, t in tensors.items() if n.startswith("rates.")}
+    values = {n.removeprefix("rates."): t for n, t in tensors.items() if n.startswith("rates.")}
     own = {"format_version", "kind", "model", "rates", "versions"}
     optimization = Optimization(
-        config, initialization, rates or None, {key: value for key, value in header.items() if key not in own}
+        config, initialization, None, {key: value for key, value in header.items() if key not in own}
     )
     try:
         parameters = dict(optimization.model().named_parameters())
     except RuntimeError as error:
         raise BadInput(f"{path}: its tensors do not fit its own model ({str(error).splitlines()[0]})") from error
-    if rates and rates.keys() != parameters.keys():
-        raise BadInput(f"{path}: has learning rates for {len(rates)} parameters, its model has {len(parameters)}")
+    if not values:
+        return optimization
+    kind = header.get("rates") or {}
+    names = [ALL] if kind.get("level") == "single" else list(parameters)
+    if values.keys() != set(names):
+        raise BadInput(f"{path}: has learning rates for {len(values)} parameters, its model has {len(parameters)}")
     # The file sorts its tensors; everybody else goes by the model's order.
-    ordered = {name: rates[name] for name in parameters} if rates else None
-    return replace(optimization, log_rates=ordered)
+    return replace(optimization, rates=LearningRates({name: values[name] for name in names}, **kind))
 
 
 def differing_fields(one: ModelConfig, other: ModelConfig) -> str:

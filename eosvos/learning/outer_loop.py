@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from eosvos.learning.rates import Form
+
 
 @dataclass(frozen=True)
 class OuterConfig:
-    """The outer loop: RAdam, as in the authors' release, on the initialization and on the log learning rates."""
+    """The outer loop: RAdam, as in the authors' release, on the initialization and the learning rates."""
 
     steps: int = 100_000
     """Outer steps in all."""
@@ -17,8 +19,8 @@ class OuterConfig:
     """Tasks per outer step, over all workers."""
     learning_rate: float = 1e-5
     """Outer learning rate of the initialization."""
-    log_rates_learning_rate: float = 0.05
-    """Outer learning rate of the log learning rates; a parent has none and ignores it."""
+    rates_learning_rate: float = 0.05
+    """Outer learning rate of the learning rates or, where these are learned, their logarithms; a parent has none."""
     betas: tuple[float, float] = (0.9, 0.99)
     """RAdam's decay rates of the first and second moment."""
     weight_decay: float = 1e-3
@@ -32,7 +34,7 @@ class OuterConfig:
         for name in ("steps", "meta_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "log_rates_learning_rate", "weight_decay"):
+        for name in ("learning_rate", "rates_learning_rate", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: must be at least 0, got {getattr(self, name)}")
         if not self.clip_norm > 0:
@@ -46,21 +48,24 @@ class OuterConfig:
 
 
 class Learned:
-    """The initialization and, in meta-training, the log learning rates: one flat tensor each, and their optimizer.
+    """The initialization and, in meta-training, the learning rates or their logarithms; and their optimizer.
 
     Attributes:
-        initialization, log_rates: flat parameters, float; ``log_rates`` is empty for a parent.
-        initialization_views, log_rates_views: the same memory, in the model's order and shapes.
+        initialization, rates: one flat parameter each, float; ``rates`` is empty for a parent.
+        initialization_views, rates_views: the same memory, in the model's order and shapes.
     """
 
-    def __init__(self, initialization: list[Tensor], log_rates: list[Tensor], config: OuterConfig) -> None:
-        self.config = config
+    def __init__(
+        self, initialization: list[Tensor], rates: list[Tensor], config: OuterConfig, form: Form = "log"
+    ) -> None:
+        """``rates`` and ``form`` as in ``LearningRates``; both tensors are copied."""
+        self.config, self.form = config, form
         self.initialization, self.initialization_views = _flat(initialization)
-        self.log_rates, self.log_rates_views = _flat(log_rates)
+        self.rates, self.rates_views = _flat(rates)
         self.optimizer = torch.optim.RAdam(
             [
                 {"params": [self.initialization], "weight_decay": config.weight_decay},
-                {"params": [self.log_rates], "weight_decay": 0.0},
+                {"params": [self.rates], "weight_decay": 0.0},
             ],
             lr=config.learning_rate,
             betas=config.betas,
@@ -70,14 +75,22 @@ class Learned:
     def step(self, mean_gradient: "GradientSum", step: int) -> None:
         """One outer step on the mean gradient over the kept tasks of a meta-batch; ``step`` counts from 0."""
         factor = self.config.factor(step)
-        rates = (self.config.learning_rate, self.config.log_rates_learning_rate)
+        rates = (self.config.learning_rate, self.config.rates_learning_rate)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         norm = mean_gradient.initialization.norm()
         self.initialization.grad = mean_gradient.initialization * (self.config.clip_norm / norm).clamp(max=1)
-        self.log_rates.grad = mean_gradient.log_rates.clone()
+        self.rates.grad = mean_gradient.rates.clone()
         self.optimizer.step()
+        if self.form == "linear":
+            with torch.no_grad():
+                self.rates.clamp_(min=0)  # its gradient does not vanish there: it can grow again
         self.optimizer.zero_grad()
+
+    def mean_rate(self) -> float:
+        """Mean of the learning rates, each counted once."""
+        rates = self.rates.detach()
+        return float((rates.exp() if self.form == "log" else rates).mean())
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """The optimizer's state, by name, for a checkpoint."""
@@ -101,25 +114,25 @@ class GradientSum:
     """Gradients of tasks added up in one flat buffer, which travels in a single all-reduce.
 
     Attributes:
-        buffer: (P + R + 3 M,) float: initialization, log learning rates, then for each of the M slots of a meta-batch
+        buffer: (P + R + 3 M,) float: initialization, learning rates, then for each of the M slots of a meta-batch
             1 where its task was kept, its test loss at 0, and its test loss at T.
     """
 
     def __init__(self, like: Learned) -> None:
-        sizes = [like.initialization.numel(), like.log_rates.numel(), 3 * like.config.meta_batch]
+        sizes = [like.initialization.numel(), like.rates.numel(), 3 * like.config.meta_batch]
         self.buffer = torch.zeros(sum(sizes), dtype=like.initialization.dtype, device=like.initialization.device)
-        self.initialization, self.log_rates, slots = torch.split(self.buffer, sizes)
+        self.initialization, self.rates, slots = torch.split(self.buffer, sizes)
         self._slots = slots.view(-1, 3)
         self._initialization_views = _views(self.initialization, like.initialization_views)
-        self._log_rates_views = _views(self.log_rates, like.log_rates_views)
+        self._rates_views = _views(self.rates, like.rates_views)
 
     def add(
-        self, slot: int, initialization: list[Tensor], log_rates: list[Tensor], loss_at_0: float, loss_at_T: float
+        self, slot: int, initialization: list[Tensor], rates: list[Tensor], loss_at_0: float, loss_at_T: float
     ) -> None:
         """Adds the task in a slot of the meta-batch."""
         torch._foreach_add_(self._initialization_views, initialization)
-        if log_rates:
-            torch._foreach_add_(self._log_rates_views, log_rates)
+        if rates:
+            torch._foreach_add_(self._rates_views, rates)
         self._slots[slot] = self._slots.new_tensor([1.0, loss_at_0, loss_at_T])
 
     def mean(self) -> list[tuple[float, float] | None]:
@@ -132,7 +145,7 @@ class GradientSum:
         kept = sum(is_kept > 0 for is_kept, _, _ in slots)
         if kept:
             self.initialization /= kept
-            self.log_rates /= kept
+            self.rates /= kept
         return [(at_0, at_T) if is_kept > 0 else None for is_kept, at_0, at_T in slots]
 
     def clear(self) -> None:

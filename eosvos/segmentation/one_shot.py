@@ -66,8 +66,8 @@ class OneShotSegmenter:
         self.config = config
         self.device = torch.device(device)
         self._rates = (
-            [rate.to(self.device) for rate in optimization.rates().values()]
-            if config.T > 0 or optimization.log_rates is not None
+            [rate.to(self.device) for rate in optimization.fine_tuning_rates()]
+            if config.T > 0 or optimization.rates is not None
             else []
         )
 

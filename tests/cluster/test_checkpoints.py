@@ -8,8 +8,9 @@ import torch
 
 from cluster import checkpoints
 from cluster.config import MetaTraining
-from eosvos.learning.optimization import Optimization, initial_log_rates, load
+from eosvos.learning.optimization import Optimization, load
 from eosvos.learning.outer_loop import GradientSum, Learned
+from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
 CPU = torch.device("cpu")
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def learned(training: MetaTraining) -> tuple[Optimization, Learned]:
     model, _ = initial_model(training.model, "none", 0)
-    optimization = Optimization(training.model, model.state_dict(), initial_log_rates(model, 0.01), {"T": 2})
+    optimization = Optimization(training.model, model.state_dict(), initial_rates(model, training.rates), {"T": 2})
     return optimization, checkpoints.learned_state(optimization, training.outer)
 
 
@@ -42,11 +43,11 @@ def test_what_is_saved_comes_back(tmp_path: Path, learned: tuple[Optimization, L
     again.load_optimizer_tensors(tensors)
     assert loaded.facts == {"T": 2, "step": 3}
     assert torch.equal(again.initialization, now.initialization)
-    assert torch.equal(again.log_rates, now.log_rates)
+    assert torch.equal(again.rates, now.rates)
     for either in (now, again):
         _step(either, 3)
     assert torch.equal(again.initialization, now.initialization)
-    assert torch.equal(again.log_rates, now.log_rates)
+    assert torch.equal(again.rates, now.rates)
 
 
 def test_the_newest_two_are_kept_and_last_is_the_newest(tmp_path: Path, learned: tuple[Optimization, Learned]) -> None:

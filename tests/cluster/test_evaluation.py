@@ -20,7 +20,8 @@ from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.errors import BadInput
 from eosvos.learning.inner_loop import fine_tune
-from eosvos.learning.optimization import Optimization, initial_log_rates, save
+from eosvos.learning.optimization import Optimization, save
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.model.weights import initial_model
 
@@ -40,10 +41,16 @@ def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> 
     model, _ = initial_model(training.model, "none", 3)
     frames = [sequence.frame(0) for sequence in open_dataset(folder / "held").sequences]
     batch = model.batch([image for image, _ in frames], [(mask == 1).to(torch.uint8) for _, mask in frames])
-    fine_tune(model, batch, [rate.exp() for rate in initial_log_rates(model, 0.1).values()], range(150), (0,))
+    fine_tune(
+        model,
+        batch,
+        list(initial_rates(model, RatesConfig(rate_form="linear", initial_rate=0.1)).learned.values()),
+        range(150),
+        (0,),
+    )
     parent = Optimization(training.model, model.state_dict(), None, {"step": 7})
     save(parent, folder / "parent.safetensors")
-    save(replace(parent, log_rates=initial_log_rates(model, 0.05)), folder / "meta.safetensors")
+    save(replace(parent, rates=initial_rates(model, RatesConfig(initial_rate=0.05))), folder / "meta.safetensors")
     return folder
 
 

@@ -17,7 +17,8 @@ from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import Task, learnable, plan
 from eosvos.learning.meta_gradient import MetaGradient, first_order
-from eosvos.learning.optimization import Optimization, initial_log_rates, read_safetensors
+from eosvos.learning.optimization import Optimization, read_safetensors
+from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
 
@@ -52,7 +53,7 @@ def start(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(train_worker, "broadcast_from_rank_zero", lambda value: value)
     monkeypatch.setattr(train_worker, "task_stream", _direct_stream)
     model, _ = initial_model(training.model, "none", training.seed)
-    optimization = Optimization(training.model, model.state_dict(), initial_log_rates(model, training.initial_rate))
+    optimization = Optimization(training.model, model.state_dict(), initial_rates(model, training.rates))
     checkpoints.save(tmp_path, 0, optimization, checkpoints.learned_state(optimization, training.outer))
     return replace(training, out=tmp_path)
 
@@ -80,7 +81,7 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, indices: set[int], **values: Any) ->
     return sound
 
 
-@pytest.mark.parametrize("wrong", ["loss_at_0", "loss_at_T", "initialization", "log_rates"])
+@pytest.mark.parametrize("wrong", ["loss_at_0", "loss_at_T", "initialization", "rates"])
 def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
     start: MetaTraining, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:

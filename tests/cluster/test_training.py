@@ -17,7 +17,8 @@ from eosvos.data.parquet import open_dataset
 from eosvos.data.tasks import learnable, plan
 from eosvos.errors import BadInput
 from eosvos.learning.meta_gradient import first_order
-from eosvos.learning.optimization import initial_log_rates, load, read_safetensors
+from eosvos.learning.optimization import load, read_safetensors
+from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
 
@@ -55,7 +56,7 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
 ) -> None:
     model, _ = initial_model(training.model, "none", training.seed)
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    rates = list(initial_log_rates(model, training.initial_rate).values())
+    rates = list(initial_rates(model, training.rates).learned.values())
     dataset = open_dataset(training.data)
     sums = [torch.zeros_like(part) for part in _gradient(by_workers[1])]
     for task in plan(learnable(dataset), training.plan, training.seed, 4, 0, 1):
@@ -63,8 +64,8 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
         train_batch = model.batch([frames.train_image], [frames.train_mask])
         test_batch = model.batch([frames.test_image], [frames.test_mask])
         seed = (training.seed, task.epoch, task.index)
-        meta = first_order(model, start, rates, train_batch, test_batch, training.T, seed)
-        for total, parts in zip(sums, (meta.initialization, meta.log_rates), strict=True):
+        meta = first_order(model, start, rates, "log", train_batch, test_batch, training.T, seed)
+        for total, parts in zip(sums, (meta.initialization, meta.rates), strict=True):
             total += torch.cat([part.flatten() for part in parts])
     _assert_close(_gradient(by_workers[1]), [total / 4 for total in sums])
 
@@ -83,6 +84,7 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
         "checkpoints",
         "config.json",
         "last.safetensors",
+        "learned_rates.png",
         RUN_FILE,
         "objects.csv",
         "objects.parquet",
@@ -109,7 +111,7 @@ def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
     for name in ("loss_at_0", "loss_at_T", "helped", "mean_rate", "kept"):
         logged = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
         assert sorted(logged) == [(row["step"], row[name]) for row in _rows(by_workers[2])]
-    artifacts = {"last.safetensors", "training_curve.png", "objects.csv", "objects.parquet"}
+    artifacts = {"last.safetensors", "learned_rates.png", "training_curve.png", "objects.csv", "objects.parquet"}
     assert {file.path for file in client.list_artifacts(run_id)} == artifacts
 
 

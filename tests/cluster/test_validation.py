@@ -134,8 +134,8 @@ def test_a_parent_that_has_seen_the_held_out_sequences_is_refused(
     run: Path, validating: MetaTraining, tmp_path: Path
 ) -> None:
     last = load(run / "last.safetensors")
-    save(replace(last, log_rates=None), tmp_path / "same.safetensors")
-    save(replace(last, log_rates=None, facts={**last.facts, "held_out": []}), tmp_path / "all.safetensors")
+    save(replace(last, rates=None), tmp_path / "same.safetensors")
+    save(replace(last, rates=None, facts={**last.facts, "held_out": []}), tmp_path / "all.safetensors")
     (name,) = last.facts["held_out"]
     with pytest.raises(BadInput, match=rf"all.safetensors: was trained on {name}, which --held-out keeps"):
         train(replace(validating, parent=tmp_path / "all.safetensors", out=tmp_path / "run"))

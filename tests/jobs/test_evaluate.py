@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cluster.config import MetaTraining
-from eosvos.learning.optimization import Optimization, initial_log_rates, save
+from eosvos.learning.optimization import Optimization, save
+from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
 Refused = Callable[..., str]
@@ -16,7 +17,10 @@ Refused = Callable[..., str]
 def checkpoint(training: MetaTraining, tmp_path: Path) -> Path:
     """A good one."""
     model, _ = initial_model(training.model, "none", 0)
-    save(Optimization(training.model, model.state_dict(), initial_log_rates(model, 0.01)), tmp_path / "c.safetensors")
+    save(
+        Optimization(training.model, model.state_dict(), initial_rates(model, training.rates)),
+        tmp_path / "c.safetensors",
+    )
     return tmp_path / "c.safetensors"
 
 

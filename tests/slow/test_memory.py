@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from eosvos.learning.inner_loop import generator
 from eosvos.learning.meta_gradient import first_order
-from eosvos.learning.optimization import initial_log_rates
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.backbones import count_parameters
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
@@ -40,7 +40,7 @@ SEED = (0,)
 
 def _closed_form(model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    first_order(model, start, log_rates, batch, batch, T, SEED)
+    first_order(model, start, log_rates, "log", batch, batch, T, SEED)
 
 
 def _autograd(model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
@@ -65,7 +65,7 @@ def _measure(kind: str) -> None:
     mask = torch.zeros((64, 64), dtype=torch.uint8)
     mask[16:48, 20:50] = 1
     batch = model.batch([torch.arange(64, dtype=torch.uint8).expand(3, 64, 64)], [mask])
-    log_rates = list(initial_log_rates(model, 1e-4).values())
+    log_rates = list(initial_rates(model, RatesConfig(initial_rate=1e-4)).learned.values())
     peaks = []
     for T in (5, 20):
         {"closed form": _closed_form, "autograd": _autograd}[kind](model, log_rates, batch, T)

@@ -14,6 +14,7 @@ from eosvos.cli import to_dict
 from eosvos.data.parquet import open_dataset
 from eosvos.data.tasks import learnable, plan
 from eosvos.learning.optimization import load
+from eosvos.learning.rates import RatesConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 
@@ -23,7 +24,8 @@ def test_every_task_of_both_workers_dropped(
 ) -> None:
     """Learning rates of 1e38 give losses that are not finite."""
     one_step = replace(training.outer, steps=1)
-    folder = train(replace(training, workers=2, initial_rate=1e38, outer=one_step, out=tmp_path / "run")).parent
+    rates = RatesConfig(initial_rate=1e38)
+    folder = train(replace(training, workers=2, rates=rates, outer=one_step, out=tmp_path / "run")).parent
     (line,) = (folder / "progress.jsonl").read_text().splitlines()
     row = json.loads(line)
     assert (row["step"], row["kept"], "loss_at_T" in row) == (1, 0, False)
@@ -35,9 +37,9 @@ def test_every_task_of_both_workers_dropped(
         assert f"step 1: dropped a task whose loss is not finite: {name}" in printed
     assert printed.count("dropped a task") == 4
     before, after = (load(folder / "checkpoints" / f"step-{step:06d}.safetensors") for step in (0, 1))
-    assert before.log_rates is not None
-    assert after.log_rates is not None
-    for old, new in ((before.initialization, after.initialization), (before.log_rates, after.log_rates)):
+    assert before.rates is not None
+    assert after.rates is not None
+    for old, new in ((before.initialization, after.initialization), (before.rates.learned, after.rates.learned)):
         assert all(torch.equal(value, new[name]) for name, value in old.items())
 
 

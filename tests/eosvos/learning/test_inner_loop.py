@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from eosvos.learning.inner_loop import fine_tune, generator, gradient, load_parameters
-from eosvos.learning.optimization import initial_log_rates
 from eosvos.learning.parent import parent_gradient
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.model.weights import initial_model
@@ -21,7 +21,11 @@ SEED = (0, 2)
 def case(micro: ModelConfig, scene: Callable[..., Any]) -> tuple[MaskRCNN, Batch, list[Tensor]]:
     model, _ = initial_model(micro, "none", seed=0)
     image, mask = scene(0)
-    return model, model.batch([image], [mask]), [rate.exp() for rate in initial_log_rates(model, 0.02).values()]
+    return (
+        model,
+        model.batch([image], [mask]),
+        list(initial_rates(model, RatesConfig(rate_form="linear", initial_rate=0.02)).learned.values()),
+    )
 
 
 def _parameters(model: MaskRCNN) -> list[Tensor]:

@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from eosvos.learning.inner_loop import generator
 from eosvos.learning.meta_gradient import first_order
-from eosvos.learning.optimization import initial_log_rates
 from eosvos.learning.outer_loop import GradientSum, Learned, OuterConfig
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.model.weights import initial_model
@@ -27,7 +27,7 @@ def _case(config: ModelConfig, scene: Callable[..., Any], dtype: torch.dtype) ->
     draws = torch.Generator().manual_seed(0)
     log_rates = [
         rate + torch.randn(rate.shape, generator=draws, dtype=dtype) * 0.5
-        for rate in initial_log_rates(model, 0.01).values()
+        for rate in initial_rates(model, RatesConfig(initial_rate=0.01)).learned.values()
     ]
     scenes = [scene(seed) for seed in (1, 2)]
     one, other = (model.batch([image], [mask]) for image, mask in scenes)
@@ -69,12 +69,12 @@ def _assert_equal_to_autograd(model: MaskRCNN, log_rates: list[Tensor], train: B
     for losses in seen:
         assert len(losses) == 5
         assert all(bool(value > 0) for value in losses.values()), losses
-    meta = first_order(model, initialization, log_rates, train, test, T, SEED)
+    meta = first_order(model, initialization, log_rates, "log", train, test, T, SEED)
     assert meta.finite
     assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
     assert sum(bool(rate.any()) for rate in d_log_rates) >= 0.9 * len(d_log_rates)
     assert _relative(meta.initialization, d_initialization) < 1e-9
-    assert _relative(meta.log_rates, d_log_rates) < 1e-9
+    assert _relative(meta.rates, d_log_rates) < 1e-9
 
 
 @pytest.mark.parametrize("mask_loss", ["lovasz_hinge", "cross_entropy"])
@@ -99,19 +99,19 @@ def test_closed_form_with_frozen_batch_normalization(micro_mobilenet: ModelConfi
 def test_no_steps(micro: ModelConfig, scene: Callable[..., Any]) -> None:
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float64)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
-    meta = first_order(model, initialization, log_rates, train, test, 0, SEED)
+    meta = first_order(model, initialization, log_rates, "log", train, test, 0, SEED)
     loss, d_initialization, _, _ = _unrolled(model, log_rates, train, test, 0)
     assert meta.loss_at_0 == meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
     assert _relative(meta.initialization, d_initialization) < 1e-9
-    assert not any(bool(rate.any()) for rate in meta.log_rates)
+    assert not any(bool(rate.any()) for rate in meta.rates)
 
 
 def test_what_was_in_the_model_does_not_matter(micro: ModelConfig, scene: Callable[..., Any]) -> None:
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float32)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
-    metas = [first_order(model, initialization, log_rates, train, test, 2, SEED) for _ in range(2)]
+    metas = [first_order(model, initialization, log_rates, "log", train, test, 2, SEED) for _ in range(2)]
     for a, b in zip(
-        (*metas[0].initialization, *metas[0].log_rates), (*metas[1].initialization, *metas[1].log_rates), strict=True
+        (*metas[0].initialization, *metas[0].rates), (*metas[1].initialization, *metas[1].rates), strict=True
     ):
         assert torch.equal(a, b)
     assert metas[0].loss_at_0 == metas[1].loss_at_0 != metas[1].loss_at_T
@@ -122,8 +122,8 @@ def test_rates_that_are_too_high_are_noticed(micro: ModelConfig, scene: Callable
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float32)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
     infinite = [torch.full_like(rate, torch.inf) for rate in log_rates]
-    assert not first_order(model, initialization, infinite, train, test, T, SEED).finite
-    assert first_order(model, initialization, log_rates, train, test, T, SEED).finite
+    assert not first_order(model, initialization, infinite, "log", train, test, T, SEED).finite
+    assert first_order(model, initialization, log_rates, "log", train, test, T, SEED).finite
 
 
 def test_sum_over_tasks_of_two_workers_is_that_of_one(micro: ModelConfig, scene: Callable[..., Any]) -> None:
@@ -134,16 +134,16 @@ def test_sum_over_tasks_of_two_workers_is_that_of_one(micro: ModelConfig, scene:
         added = GradientSum(learned)
         for task in tasks:
             meta = first_order(
-                model, learned.initialization_views, learned.log_rates_views, train, test, 2, (*SEED, task)
+                model, learned.initialization_views, learned.rates_views, learned.form, train, test, 2, (*SEED, task)
             )
-            added.add(task, meta.initialization, meta.log_rates, meta.loss_at_0, meta.loss_at_T)
+            added.add(task, meta.initialization, meta.rates, meta.loss_at_0, meta.loss_at_T)
         return added
 
     one, first, second = total([0, 1, 2, 3]), total([0, 2]), total([1, 3])
     first.buffer += second.buffer  # what the all-reduce does
-    for ours, expected in ((first.initialization, one.initialization), (first.log_rates, one.log_rates)):
+    for ours, expected in ((first.initialization, one.initialization), (first.rates, one.rates)):
         assert float((ours - expected).norm()) < 1e-5 * float(expected.norm())
-    assert float((second.log_rates - total([0, 2]).log_rates).norm()) > 1e-3 * float(second.log_rates.norm())
+    assert float((second.rates - total([0, 2]).rates).norm()) > 1e-3 * float(second.rates.norm())
     losses = first.mean()
     assert losses == one.mean()
     assert None not in losses

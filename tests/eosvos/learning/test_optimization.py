@@ -14,10 +14,9 @@ from torch import nn
 
 from eosvos.errors import BadInput
 from eosvos.learning import optimization as module
-from eosvos.learning.optimization import Optimization, differing_fields, initial_log_rates, load, save
+from eosvos.learning.optimization import Optimization, differing_fields, load, save
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import ModelConfig
-from eosvos.model.mask_rcnn import MaskRCNN
-from eosvos.model.normalization import to_group_norm
 from eosvos.model.weights import initial_model
 
 FACTS = {"T": 5, "order": "first", "step": 7, "data_hash": "abc", "learned": {"rates": [1, 2]}}
@@ -28,15 +27,14 @@ def optimization(micro: ModelConfig) -> Optimization:
     """Every rate differs from every other."""
     model, _ = initial_model(micro, "none", seed=0)
     draws = torch.Generator().manual_seed(0)
-    rates = {
-        name: torch.randn(rate.shape, generator=draws) - 5 for name, rate in initial_log_rates(model, 0.01).items()
-    }
-    return Optimization(micro, model.state_dict(), rates, FACTS)
+    rates = initial_rates(model, RatesConfig())
+    learned = {name: torch.randn(value.shape, generator=draws) - 5 for name, value in rates.learned.items()}
+    return Optimization(micro, model.state_dict(), replace(rates, learned=learned), FACTS)
 
 
 @pytest.fixture
 def parent(optimization: Optimization) -> Optimization:
-    return replace(optimization, log_rates=None)
+    return replace(optimization, rates=None)
 
 
 def test_round_trip(optimization: Optimization, tmp_path: Path) -> None:
@@ -48,12 +46,13 @@ def test_round_trip(optimization: Optimization, tmp_path: Path) -> None:
     assert loaded.initialization.keys() == optimization.initialization.keys()
     for name, value in optimization.initialization.items():
         assert torch.equal(loaded.initialization[name], value), name
-    assert loaded.log_rates is not None
-    assert optimization.log_rates is not None
+    assert loaded.rates is not None
+    assert optimization.rates is not None
+    assert (loaded.rates.level, loaded.rates.form) == ("neuron", "log")
     # The inner loop pairs rates with parameters by their order.
-    assert list(loaded.log_rates) == [name for name, _ in loaded.model().named_parameters()]
-    for name, rate in optimization.log_rates.items():
-        assert torch.equal(loaded.log_rates[name], rate), name
+    assert list(loaded.rates.learned) == [name for name, _ in loaded.model().named_parameters()]
+    for name, rate in optimization.rates.learned.items():
+        assert torch.equal(loaded.rates.learned[name], rate), name
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -66,7 +65,7 @@ def test_round_trip_of_a_parent_with_statistics(
             value.uniform_(0.5, 2)
     save(Optimization(micro_mobilenet, model.state_dict(), None), tmp_path / "parent")
     loaded = load(tmp_path / "parent")
-    assert loaded.log_rates is None
+    assert loaded.rates is None
     for name, value in loaded.model().state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
 
@@ -120,58 +119,27 @@ def test_model_is_a_copy_and_leaves_the_global_generator(optimization: Optimizat
 
 def test_a_parent_gets_one_rate(optimization: Optimization, parent: Optimization) -> None:
     with pytest.raises(BadInput, match="is a parent and has no learning rates; give one with --learning-rate"):
-        parent.rates()
-    rates = parent.with_single_rate(0.02).rates()
-    assert {name: rate.shape for name, rate in rates.items()} == {
-        name: rate.shape for name, rate in optimization.rates().items()
-    }
-    for rate in rates.values():
-        torch.testing.assert_close(rate, torch.full_like(rate, 0.02))
+        parent.fine_tuning_rates()
+    rates = parent.with_single_rate(0.02).fine_tuning_rates()
+    assert len(rates) == len(list(parent.model().parameters()))
+    assert {float(rate) for rate in rates} == {float(torch.tensor(0.02))}
     for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="learning rate: must be above 0"):
+        with pytest.raises(ValueError, match="initial_rate: must be above 0"):
             parent.with_single_rate(wrong)
 
 
-def test_rates_are_exponentials(optimization: Optimization) -> None:
-    assert optimization.log_rates is not None
-    for name, rate in optimization.rates().items():
-        assert bool((rate > 0).all())
-        torch.testing.assert_close(rate.log(), optimization.log_rates[name])
-
-
-def test_one_rate_per_neuron() -> None:
-    layers = nn.ModuleDict(
-        {
-            "conv": nn.Conv2d(3, 5, (2, 4)),
-            "linear": nn.Linear(3, 7),
-            "norm": nn.GroupNorm(2, 6),
-            "transposed": nn.ConvTranspose2d(3, 8, 2),
-            "frozen": nn.BatchNorm2d(9),
-        }
-    )
-    rates = initial_log_rates(layers, 0.1)
-    assert {name: tuple(rate.shape) for name, rate in rates.items()} == {
-        "conv.weight": (5, 1, 1, 1),
-        "conv.bias": (5,),
-        "linear.weight": (7, 1),
-        "linear.bias": (7,),
-        "norm.weight": (6,),
-        "norm.bias": (6,),
-        "transposed.weight": (1, 8, 1, 1),
-        "transposed.bias": (8,),
-        "frozen.weight": (9,),
-        "frozen.bias": (9,),
-    }
-    assert list(rates) == [name for name, _ in layers.named_parameters()]
-
-
-def test_number_of_rates_of_the_papers_model() -> None:
-    with torch.device("meta"):
-        model = MaskRCNN(ModelConfig())
-        to_group_norm(model)
-        rates = initial_log_rates(model, 1e-3)
-    assert len(rates) == 201
-    assert sum(rate.numel() for rate in rates.values()) == 90_998  # as in the authors' release
+def test_rates_of_every_level_and_form_come_back(micro: ModelConfig, tmp_path: Path) -> None:
+    model, _ = initial_model(micro, "none", seed=0)
+    for level in ("single", "tensor", "neuron", "parameter"):
+        for form in ("log", "linear"):
+            config = RatesConfig(rate_level=level, rate_form=form, rate_spread=0.5)  # type: ignore[arg-type]
+            rates = initial_rates(model, config, seed=3)
+            save(Optimization(micro, model.state_dict(), rates), tmp_path / "one")
+            loaded = load(tmp_path / "one").rates
+            assert loaded is not None
+            assert (loaded.level, loaded.form) == (level, form)
+            assert list(loaded.learned) == list(rates.learned)
+            assert all(torch.equal(loaded.learned[name], value) for name, value in rates.learned.items())
 
 
 def _refused(path: Path) -> str:

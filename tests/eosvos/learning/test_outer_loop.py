@@ -32,7 +32,7 @@ def test_steps_are_radam_on_each_tensor() -> None:
     config = OuterConfig(
         steps=20,
         learning_rate=0.01,
-        log_rates_learning_rate=0.05,
+        rates_learning_rate=0.05,
         betas=(0.8, 0.95),
         weight_decay=0.1,
         anneal=0.5,
@@ -59,7 +59,7 @@ def test_steps_are_radam_on_each_tensor() -> None:
                 parameter.grad = (a + b) / 2
         optimizer.step()
     for ours, expected, start in zip(
-        (*learned.initialization_views, *learned.log_rates_views),
+        (*learned.initialization_views, *learned.rates_views),
         (*initialization, *rates),
         (*_tensors(0, SHAPES), *_tensors(1, RATE_SHAPES)),
         strict=True,
@@ -86,7 +86,7 @@ def test_clip_acts_on_the_norm_of_the_initialization_alone() -> None:
     quarter.initialization /= 4
     second.step(quarter, 0)
     torch.testing.assert_close(first.initialization, second.initialization)
-    torch.testing.assert_close(first.log_rates, second.log_rates)
+    torch.testing.assert_close(first.rates, second.rates)
     whole = _learned(plain)
     whole.step(_mean(whole, 0), 0)
     untouched.step(_mean(untouched, 0), 0)
@@ -94,12 +94,32 @@ def test_clip_acts_on_the_norm_of_the_initialization_alone() -> None:
     assert not torch.allclose(first.initialization, whole.initialization)
 
 
+def test_linear_rates_stop_at_zero_and_grow_again() -> None:
+    config = OuterConfig(rates_learning_rate=0.2, anneal=0)
+    learned = Learned([torch.ones(2)], [torch.tensor([0.1, 0.1])], config, "linear")
+    total = GradientSum(learned)
+
+    def first_rate_after(steps: int, sign: float) -> float:
+        for step in range(steps):
+            total.clear()
+            total.add(0, [torch.zeros(2)], [torch.tensor([sign, 0.0])], 1.0, 0.5)
+            total.mean()
+            learned.step(total, step)
+        first, second = learned.rates.tolist()
+        assert second == pytest.approx(0.1)
+        assert learned.mean_rate() == pytest.approx((first + second) / 2)
+        return float(first)
+
+    assert first_rate_after(2, sign=1.0) == 0
+    assert first_rate_after(8, sign=-1.0) > 0.1  # once the momentum has turned
+
+
 def test_a_gradient_of_zero_only_decays() -> None:
     learned = _learned(OuterConfig(steps=9, learning_rate=0.1, weight_decay=0.5, anneal=0))
-    before = [value.clone() for value in (learned.initialization, learned.log_rates)]
+    before = [value.clone() for value in (learned.initialization, learned.rates)]
     learned.step(GradientSum(learned), 0)
     torch.testing.assert_close(learned.initialization.detach(), before[0] * 0.95)
-    assert torch.equal(learned.log_rates, before[1])
+    assert torch.equal(learned.rates, before[1])
 
 
 def test_annealing() -> None:
@@ -125,12 +145,12 @@ def test_state_of_the_optimizer_continues_bit_for_bit(rates: bool) -> None:
     advance(whole, range(14))
     advance(first, range(7))
     tensors = {name: value.clone() for name, value in first.optimizer_tensors().items()}
-    second = Learned(first.initialization_views, first.log_rates_views, config)
+    second = Learned(first.initialization_views, first.rates_views, config)
     second.load_optimizer_tensors(tensors)
     advance(second, range(7, 14))
     assert torch.equal(second.initialization, whole.initialization)
-    assert torch.equal(second.log_rates, whole.log_rates)
-    forgetful = Learned(first.initialization_views, first.log_rates_views, config)
+    assert torch.equal(second.rates, whole.rates)
+    forgetful = Learned(first.initialization_views, first.rates_views, config)
     advance(forgetful, range(7, 14))
     assert not torch.equal(forgetful.initialization, whole.initialization)
 
@@ -162,7 +182,7 @@ def test_sum_mean_and_clear() -> None:
     for task, (slot, (at_0, at_T)) in enumerate((slot, pair) for slot, pair in enumerate(losses) if pair is not None):
         total.add(slot, _tensors(task, SHAPES), _tensors(50 + task, RATE_SHAPES), at_0, at_T)
     assert total.mean() == losses
-    for part, shapes, offset in ((total.initialization, SHAPES, 0), (total.log_rates, RATE_SHAPES, 50)):
+    for part, shapes, offset in ((total.initialization, SHAPES, 0), (total.rates, RATE_SHAPES, 50)):
         tasks = [torch.cat([value.flatten() for value in _tensors(offset + task, shapes)]) for task in range(3)]
         torch.testing.assert_close(part, torch.stack(tasks).mean(dim=0))
     total.clear()

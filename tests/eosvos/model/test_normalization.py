@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from eosvos.learning.inner_loop import fine_tune
-from eosvos.learning.optimization import initial_log_rates
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.normalization import FoldedSequential, FrozenBatchNorm, fold_batch_norm, group_norm, to_group_norm
 from eosvos.model.weights import initial_model
@@ -83,7 +83,7 @@ def test_fine_tuning_moves_the_affine_parameters_and_no_statistics(
         norm.running_mean.uniform_(-0.1, 0.1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     image, mask = scene(0)
-    rates = [rate.exp() for rate in initial_log_rates(model, 0.01).values()]
+    rates = list(initial_rates(model, RatesConfig(rate_form="linear", initial_rate=0.01)).learned.values())
     fine_tune(model, model.batch([image], [mask]), rates, range(2), (0,))
     after, affine = model.state_dict(), {name for name, _ in model.named_parameters()}
     for name, value in before.items():

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from eosvos.data.augment import input_size, resized
 from eosvos.errors import BadInput
-from eosvos.learning.optimization import Optimization, initial_log_rates, load, save
+from eosvos.learning.optimization import Optimization, load, save
+from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import paste
 from eosvos.model.weights import initial_model
@@ -36,7 +37,7 @@ def optimization(micro: ModelConfig) -> Optimization:
         model.roi_heads.box_predictor.cls_score.weight *= 10
         model.roi_heads.box_predictor.cls_score.bias += torch.tensor([-2.0, 2.0])
         model.roi_heads.mask_predictor.mask_fcn_logits.weight *= 10
-    return Optimization(micro, model.state_dict(), initial_log_rates(model, 0.001))
+    return Optimization(micro, model.state_dict(), initial_rates(model, RatesConfig()))
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +146,12 @@ def test_every_object_has_a_model_of_its_own(optimization: Optimization, video: 
 def test_an_optimization_from_a_file_does_the_same(
     optimization: Optimization, video: tuple[list[Tensor], Tensor], tmp_path: Path
 ) -> None:
-    assert optimization.log_rates is not None
+    assert optimization.rates is not None
     draws = torch.Generator().manual_seed(0)
-    rates = {name: rate + torch.randn(rate.shape, generator=draws) / 2 for name, rate in optimization.log_rates.items()}
-    uneven = replace(optimization, log_rates=rates)
+    rates = {
+        name: rate + torch.randn(rate.shape, generator=draws) / 2 for name, rate in optimization.rates.learned.items()
+    }
+    uneven = replace(optimization, rates=replace(optimization.rates, learned=rates))
     save(uneven, tmp_path / "file")
     states = []
     for one in (uneven, load(tmp_path / "file"), optimization):
@@ -304,7 +307,7 @@ def test_an_object_that_diverges_leaves_the_others_alone(
 
 
 def test_a_parent_needs_a_rate(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
-    parent = replace(optimization, log_rates=None)
+    parent = replace(optimization, rates=None)
     with pytest.raises(BadInput, match="--learning-rate"):
         OneShotSegmenter(parent, _config())
     assert len(_masks(OneShotSegmenter(parent, _config(T=0)), video)) == 4

@@ -1,0 +1,119 @@
+"""What a training would do: data, model, memory, steps, and the time that a measured step makes expect."""
+
+import resource
+import time
+
+import torch
+
+from cluster import checkpoints
+from cluster.config import MetaTraining, Training
+from cluster.train_worker import stream_config
+from eosvos.data.augment import input_size
+from eosvos.data.parquet import open_dataset
+from eosvos.data.tasks import learnable
+from eosvos.errors import BadInput
+from eosvos.learning.inner_loop import generator, gradient
+from eosvos.learning.rates import initial_rates
+from eosvos.model.backbones import count_parameters
+from eosvos.model.mask_rcnn import Batch, MaskRCNN
+from eosvos.model.weights import initial_model
+
+TYPICAL_SIZE = (480, 854)
+"""(H, W) of a frame, where no dataset is named."""
+FORWARD = 1 / 3
+"""Of the time of forward and backward."""
+
+
+def what_would_run(training: Training) -> str:
+    """Some lines of text. Nothing is written, and no Ray is started; one inner step is measured on this machine.
+
+    Raises:
+        BadInput: a dataset that cannot be used, or no GPU where one is asked for.
+    """
+    if training.gpu and not torch.cuda.is_available():
+        raise BadInput("--gpu True: this machine has no GPU to measure a step on; add --gpu False for a dry run")
+    size, data = _data(training)
+    height, width = input_size(size, training.model.short_side, training.model.long_side)
+    model, _ = initial_model(training.model, "none", training.seed)
+    lines = [data, f"model: {training.model.backbone}, {count_parameters(model):,} parameters, frames {height}x{width}"]
+    if isinstance(training, MetaTraining):
+        lines.append(f"learning rates: {initial_rates(model, training.rates, training.seed)}")
+    seconds, gigabytes = _measured(model, (height, width), training)
+    lines.append(
+        f"one inner step: {seconds:.2f} s on this machine's {'GPU' if training.gpu else 'CPU'}, with "
+        f"{training.threads_per_worker} thread(s); {gigabytes:.1f} GB per worker"
+    )
+    steps, tasks = training.outer.steps, training.outer.meta_batch
+    done = checkpoints.latest(training.out) if training.out else None
+    own = -(-tasks // training.workers)
+    # A parent learns from both frames of a task; meta-training has T inner steps, the gradient after, the loss before.
+    passes = training.T + 1 + FORWARD if isinstance(training, MetaTraining) else 2
+    hours = (steps - (done or 0)) * own * passes * seconds / 3600
+    kind = f"tasks of {training.T} inner steps" if isinstance(training, MetaTraining) else "tasks of two frames"
+    lines.append(f"steps: {steps:,} outer steps of {tasks} {kind}, {own} for each of {training.workers} worker(s)")
+    if done:
+        lines.append(f"done: {done:,} outer steps, in {training.out}")
+    unit = "GPU hours" if training.gpu else "core hours"
+    lines.append(
+        f"time: about {_time(hours)} on workers like this machine, {hours * training.workers:,.1f} {unit} in all; "
+        "validation and waiting for data not included"
+    )
+    return "\n".join(lines)
+
+
+def _data(training: Training) -> tuple[tuple[int, int], str]:
+    """(H, W) of its frames, and what is in it."""
+    if not training.data:
+        return TYPICAL_SIZE, f"data: none named; frames of {TYPICAL_SIZE[0]}x{TYPICAL_SIZE[1]} are assumed"
+    dataset = open_dataset(training.data)
+    stream = stream_config(training, dataset)
+    objects = sum(map(len, learnable(dataset, stream.held_out)))
+    held = [dataset.sequences[index].name for index in stream.held_out]
+    text = (
+        f"data: {training.data}, {len(dataset.sequences) - len(held)} sequences with {objects} objects to learn from, "
+        f"{len(held)} held out{': ' if held else ''}{', '.join(held[:8])}{', ...' if len(held) > 8 else ''}"
+    )
+    image, _ = dataset.sequences[0].frame(0)
+    return (image.shape[-2], image.shape[-1]), text
+
+
+def _measured(model: MaskRCNN, size: tuple[int, int], training: Training) -> tuple[float, float]:
+    """Seconds of an inner step, the second of two, and the process's peak memory in GB (the GPU's on a GPU)."""
+    device = torch.device("cuda" if training.gpu else "cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(training.threads_per_worker)
+    try:
+        batch = _batch(model.to(device), size)
+        for _ in range(2):
+            started = time.perf_counter()
+            gradient(model, batch, generator(0))
+            if training.gpu:
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+    # Besides the model and its gradient, a worker holds the initialization, the sums of gradients over steps and tasks,
+    # and two moments of the optimizer.
+    state = 5 * sum(value.numel() * value.element_size() for value in model.parameters())
+    peak = torch.cuda.max_memory_allocated() if training.gpu else _resident()
+    return seconds, (peak + state) / 1e9
+
+
+def _resident() -> int:
+    """Bytes, at the peak of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+
+
+def _batch(model: MaskRCNN, size: tuple[int, int]) -> Batch:
+    """Noise, with an object of half the frame's height and width."""
+    height, width = size
+    mask = torch.zeros(size, dtype=torch.uint8)
+    mask[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 1
+    image = torch.randint(0, 256, (3, *size), generator=generator(0), dtype=torch.uint8)
+    return model.batch([image], [mask])
+
+
+def _time(hours: float) -> str:
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

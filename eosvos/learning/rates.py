@@ -1,0 +1,123 @@
+"""Learning rates: one for all, or one per tensor, neuron or parameter; as they are, or as logarithms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Form = Literal["log", "linear"]
+ALL = "all"
+"""Name of the one rate of level ``single``."""
+
+
+@dataclass(frozen=True)
+class RatesConfig:
+    """Which learning rates are learned, and where they start."""
+
+    rate_level: Literal["single", "tensor", "neuron", "parameter"] = "neuron"
+    """What has a rate of its own: the whole model, each tensor, each neuron's weights and its bias, or each scalar."""
+    rate_form: Form = "log"
+    """log: the logarithm is learned, so that a rate moves by factors; linear: the rate itself, kept at 0 or above (the
+    paper's)."""
+    initial_rate: float = 1e-3
+    """Every learning rate at the start ..."""
+    rate_spread: float = 0.0
+    """... times a random factor of up to 1 plus or minus this; the paper's is 0.5."""
+
+    def __post_init__(self) -> None:
+        if not self.initial_rate > 0:
+            raise ValueError(f"initial_rate: must be above 0, got {self.initial_rate}")
+        if not 0 <= self.rate_spread < 1:
+            raise ValueError(f"rate_spread: must be at least 0 and below 1, got {self.rate_spread}")
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Learning rates of a model.
+
+    Attributes:
+        learned: by the parameter's name and in the model's order the rates or their logarithms, broadcastable to the
+            parameter; level ``single`` has one scalar under the name ``all``.
+        level, form: as in ``RatesConfig``.
+    """
+
+    learned: dict[str, Tensor]
+    level: Literal["single", "tensor", "neuron", "parameter"]
+    form: Form
+
+    @property
+    def count(self) -> int:
+        """How many learning rates there are."""
+        return sum(value.numel() for value in self.learned.values())
+
+    def __str__(self) -> str:
+        return f"{self.count:,} ({self.level}, {self.form})"
+
+
+def initial_rates(model: nn.Module, config: RatesConfig, seed: int = 0) -> LearningRates:
+    """Learning rates to start from.
+
+    Level ``neuron``: a weight (O, I, kh, kw) gets (O, 1, 1, 1), a bias (O,) gets (O,); affine parameters of
+    normalization count one neuron per channel.
+
+    Args:
+        model: whose trainable parameters get rates.
+        config: level, form and initial values.
+        seed: of the random factors.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    values: dict[str, Tensor] = {}
+    for name, shape in _shapes(model, config).items():
+        factor = 1 + config.rate_spread * (2 * torch.rand(shape, generator=draws, dtype=torch.float64) - 1)
+        rate = (config.initial_rate * factor).to(next(model.parameters()).dtype)
+        values[name] = rate.log() if config.rate_form == "log" else rate
+    return LearningRates(values, config.rate_level, config.rate_form)
+
+
+def neuron_dimension(name: str, module: nn.Module) -> int:
+    """The dimension of a weight that counts neurons: 0, but 1 (output channels) for a transposed convolution."""
+    return 1 if isinstance(module, nn.ConvTranspose2d) and name.endswith("weight") else 0
+
+
+def _shapes(model: nn.Module, config: RatesConfig) -> dict[str, list[int]]:
+    if config.rate_level == "single":
+        return {ALL: []}
+    shapes: dict[str, list[int]] = {}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
+            shape = list(parameter.shape) if config.rate_level == "parameter" else [1] * parameter.dim()
+            if config.rate_level == "neuron":
+                neurons = neuron_dimension(name, module)
+                shape[neurons] = parameter.shape[neurons]
+            shapes[name] = shape
+    return {name: shapes[name] for name, _ in model.named_parameters()}
+
+
+def applied(values: Sequence[Tensor], form: Form, parameters: int) -> list[Tensor]:
+    """What is learned -> learning rates, one tensor for each of the model's ``parameters``, broadcastable to it."""
+    rates = [value.exp() if form == "log" else value for value in values]
+    return rates * parameters if len(rates) == 1 else rates
+
+
+def gradient_of_values(
+    values: Sequence[Tensor], form: Form, d_parameters: Sequence[Tensor], gradient_sum: Sequence[Tensor]
+) -> list[Tensor]:
+    """The first-order gradient of what is learned, in its shapes.
+
+    For a rate it is minus the sum of v * G over the parameters that it moves; for its logarithm, times the rate.
+
+    Args:
+        values, form: of ``LearningRates``.
+        d_parameters: v, gradient of the test loss at the fine-tuned parameters.
+        gradient_sum: G, sum of the step gradients.
+    """
+    products = [-a * b for a, b in zip(d_parameters, gradient_sum, strict=True)]
+    if len(values) == 1:  # one rate for all
+        gradients = [torch.stack([product.sum() for product in products]).sum()]
+    else:
+        gradients = [product.sum_to_size(value.shape) for product, value in zip(products, values, strict=True)]
+    if form == "log":
+        gradients = [value.exp() * gradient for value, gradient in zip(values, gradients, strict=True)]
+    return gradients
