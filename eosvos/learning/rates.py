@@ -101,23 +101,19 @@ def applied(values: Sequence[Tensor], form: Form, parameters: int) -> list[Tenso
     return rates * parameters if len(rates) == 1 else rates
 
 
-def gradient_of_values(
-    values: Sequence[Tensor], form: Form, d_parameters: Sequence[Tensor], gradient_sum: Sequence[Tensor]
-) -> list[Tensor]:
-    """The first-order gradient of what is learned, in its shapes.
+def gradient_of_values(values: Sequence[Tensor], form: Form, d_rates: Sequence[Tensor]) -> list[Tensor]:
+    """The gradient of what is learned, in its shapes.
 
-    For a rate it is minus the sum of v * G over the parameters that it moves; for its logarithm, times the rate.
+    For a rate it is the sum over the parameters that it moves; for its logarithm that, times the rate.
 
     Args:
         values, form: of ``LearningRates``.
-        d_parameters: v, gradient of the test loss at the fine-tuned parameters.
-        gradient_sum: G, sum of the step gradients.
+        d_rates: the gradient as it would be if every single parameter had a rate of its own; in the parameters' shapes.
     """
-    products = [-a * b for a, b in zip(d_parameters, gradient_sum, strict=True)]
     if len(values) == 1:  # one rate for all
-        gradients = [torch.stack([product.sum() for product in products]).sum()]
+        gradients = [torch.stack([gradient.sum() for gradient in d_rates]).sum()]
     else:
-        gradients = [product.sum_to_size(value.shape) for product, value in zip(products, values, strict=True)]
+        gradients = [gradient.sum_to_size(value.shape) for gradient, value in zip(d_rates, values, strict=True)]
     if form == "log":
         gradients = [value.exp() * gradient for value, gradient in zip(values, gradients, strict=True)]
     return gradients

@@ -53,6 +53,27 @@ class Detection:
     logits: Tensor
 
 
+class ReplayableRPN(RegionProposalNetwork):  # type: ignore[misc]
+    """torchvision's network, which can be told to propose what was proposed before."""
+
+    replayed: list[Tensor] | None = None
+
+    def filter_proposals(
+        self, proposals: Tensor, objectness: Tensor, image_shapes: list[tuple[int, int]], num_anchors: list[int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """As torchvision's: per image the proposals (P_i, 4) and their scores, which nobody asks for when replayed."""
+        if self.replayed is not None:
+            return self.replayed, []
+        return super().filter_proposals(proposals, objectness, image_shapes, num_anchors)  # type: ignore[no-any-return]
+
+    def compute_loss(
+        self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], targets: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """As torchvision's, whose labels are single precision and make its loss so."""
+        precise = [label.to(objectness.dtype) for label in labels]
+        return super().compute_loss(objectness, deltas, precise, targets)  # type: ignore[no-any-return]
+
+
 class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
     """RoI heads with a configurable mask loss in training and one best detection in segmentation."""
 
@@ -141,7 +162,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         anchors = AnchorGenerator(
             tuple((size,) for size in config.anchor_sizes), ((0.5, 1.0, 2.0),) * len(config.anchor_sizes)
         )
-        rpn = RegionProposalNetwork(
+        rpn = ReplayableRPN(
             anchors,
             RPNHead(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
@@ -208,20 +229,26 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             )
         return Batch(image_list, targets)
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """The five losses on a batch, unweighted scalars.
+    def forward(
+        self, batch: Batch, generator: torch.Generator, proposals: list[Tensor] | None = None
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The five losses on a batch, unweighted scalars, and the proposals that they are of.
 
         Args:
             batch: frames and targets.
             generator: CPU generator for the samples of anchors and proposals.
+            proposals: per image (P_i, 4) float, those of an earlier call, in place of what the model now proposes. With
+                them and a generator as it was then, the losses are a function of the parameters that is smooth almost
+                everywhere: matches and samples follow from the two.
         """
         if not self.training:
             self.train()
         self.rpn.fg_bg_sampler.generator = self.roi_heads.fg_bg_sampler.generator = generator
+        self.rpn.replayed = proposals
         features = self.backbone(batch.images.tensors)
         proposals, rpn_losses = self.rpn(batch.images, self._proposing(features), batch.targets)
         _, head_losses = self.roi_heads(features, proposals, batch.images.image_sizes, batch.targets)
-        return {**rpn_losses, **head_losses}
+        return {**rpn_losses, **head_losses}, proposals
 
     def _proposing(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The pyramid levels that have anchors: the coarsest."""
@@ -229,7 +256,8 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The sum of the five losses: a scalar."""
-        return torch.stack(list(self(batch, generator).values())).sum()
+        losses, _ = self(batch, generator)
+        return total(losses)
 
     @torch.no_grad()
     def detect(self, image: Tensor, extra_proposals: Tensor | None = None) -> Detection | None:
@@ -242,6 +270,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         """
         if self.training:
             self.eval()
+        self.rpn.replayed = None
         images = self.image_list([image])
         features = self.backbone(images.tensors)
         proposals, _ = self.rpn(images, self._proposing(features))
@@ -251,6 +280,11 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             proposals = [torch.cat((proposals[0][:kept], extra))]
         detections, _ = self.roi_heads(features, proposals, images.image_sizes)
         return detections[0]  # type: ignore[no-any-return]
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """The sum of the losses: a scalar."""
+    return torch.stack(list(losses.values())).sum()
 
 
 def paste(detection: Detection, input_size: tuple[int, int], size: tuple[int, int]) -> Tensor:

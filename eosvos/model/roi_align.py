@@ -1,4 +1,4 @@
-"""RoIAlign (He et al., "Mask R-CNN", ICCV 2017) with a backward pass that is quick on small feature maps."""
+"""RoIAlign (He et al., "Mask R-CNN", ICCV 2017), quick on small feature maps and differentiable any number of times."""
 
 from typing import Any
 
@@ -25,13 +25,30 @@ class _RoIAlign(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (rois,) = ctx.saved_tensors
         scale, side, sampling = ctx.arguments
-        n, channels, height, width = ctx.shape
+        n, _, height, width = ctx.shape
         if height * width <= SMALL:
             return _transposed(gradient, rois, scale, sampling, n, height, width), None, None, None, None
-        result = torch.ops.torchvision._roi_align_backward(
-            gradient, rois, scale, side, side, n, channels, height, width, sampling, False
+        return _RoIAlignTransposed.apply(gradient, rois, scale, side, sampling, ctx.shape), None, None, None, None
+
+
+class _RoIAlignTransposed(torch.autograd.Function):
+    """torchvision's backward operator; the transpose of a transpose is the forward operator again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gradient: Tensor, rois: Tensor, scale: float, side: int, sampling: int, shape: tuple[int, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(rois)
+        ctx.arguments = (scale, side, sampling)
+        result: Tensor = torch.ops.torchvision._roi_align_backward(
+            gradient, rois, scale, side, side, *shape, sampling, False
         )
-        return result, None, None, None, None
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        (rois,) = ctx.saved_tensors
+        return roi_align(gradient, rois, *ctx.arguments), None, None, None, None, None
 
 
 def _transposed(g: Tensor, rois: Tensor, scale: float, sampling: int, n: int, height: int, width: int) -> Tensor:

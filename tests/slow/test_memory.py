@@ -51,10 +51,10 @@ def _autograd(model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: i
     theta = start
     for step in range(T):
         here = [value.detach().requires_grad_() for value in theta]
-        losses = functional_call(model, dict(zip(names, here, strict=True)), (batch, generator(step)))
+        losses, _ = functional_call(model, dict(zip(names, here, strict=True)), (batch, generator(step)))
         gradients = torch.autograd.grad(sum(losses.values()), here, allow_unused=True, materialize_grads=True)
         theta = [value - r.exp() * g for value, r, g in zip(theta, rho, gradients, strict=True)]
-    losses = functional_call(model, dict(zip(names, theta, strict=True)), (batch, generator(T)))
+    losses, _ = functional_call(model, dict(zip(names, theta, strict=True)), (batch, generator(T)))
     torch.autograd.grad(sum(losses.values()), [*start, *rho], allow_unused=True)
 
 

@@ -1,5 +1,6 @@
 """The closed form against automatic differentiation through the unrolled loop, in double precision."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,16 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torchvision.ops.roi_align import _roi_align
 
-from eosvos.learning.inner_loop import generator
-from eosvos.learning.meta_gradient import first_order
+from eosvos.learning.inner_loop import generator, load_parameters
+from eosvos.learning.meta_gradient import first_order, second_order
 from eosvos.learning.outer_loop import GradientSum, Learned, OuterConfig
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import Form, RatesConfig, applied, initial_rates
+from eosvos.model import roi_align as roi_align_module
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.model.weights import initial_model
 
 SEED = (3, 1, 4)
+LEVELS = ("single", "tensor", "neuron", "parameter")
 TEST, TRAIN = 0, 1  # what `first_order` appends to a task's ids for the draws of the test loss and of the inner steps
 
 
@@ -35,24 +39,39 @@ def _case(config: ModelConfig, scene: Callable[..., Any], dtype: torch.dtype) ->
 
 
 def _unrolled(
-    model: MaskRCNN, log_rates: list[Tensor], train: Batch, test: Batch, T: int
+    model: MaskRCNN,
+    learned: list[Tensor],
+    train: Batch,
+    test: Batch,
+    T: int,
+    form: Form = "log",
+    kept: Callable[[str], bool] | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], list[dict[str, Tensor]]]:
-    """Test loss after T steps, its gradients by autograd through the loop with detached step gradients, all losses."""
+    """Test loss after T steps, its gradients by autograd through the loop, and all losses.
+
+    Step gradients are detached, but for the parameters whose name ``kept`` takes: with respect to these, and through
+    their own step gradients, everything is differentiated.
+    """
     names = [name for name, _ in model.named_parameters()]
     start = [parameter.detach().clone().requires_grad_() for parameter in model.parameters()]
-    rho = [rate.clone().requires_grad_() for rate in log_rates]
+    values = [value.clone().requires_grad_() for value in learned]
     theta, seen = start, []
     for step in range(T):
-        here = [value.detach().requires_grad_() for value in theta]
-        losses = functional_call(
+        whole = [kept is not None and kept(name) for name in names]
+        here = [t if own else t.detach().requires_grad_() for t, own in zip(theta, whole, strict=True)]
+        losses, _ = functional_call(
             model, dict(zip(names, here, strict=True)), (train, generator(*SEED, TRAIN, step)), strict=False
         )
         seen.append(losses)
-        gradients = torch.autograd.grad(sum(losses.values()), here)
-        theta = [value - r.exp() * g.detach() for value, r, g in zip(theta, rho, gradients, strict=True)]
-    losses = functional_call(model, dict(zip(names, theta, strict=True)), (test, generator(*SEED, TEST)))
+        gradients = torch.autograd.grad(
+            sum(losses.values()), here, create_graph=any(whole), allow_unused=True, materialize_grads=True
+        )
+        gradients = tuple(g if own else g.detach() for g, own in zip(gradients, whole, strict=True))
+        rates = applied(values, form, len(theta))
+        theta = [value - rate * g for value, rate, g in zip(theta, rates, gradients, strict=True)]
+    losses, _ = functional_call(model, dict(zip(names, theta, strict=True)), (test, generator(*SEED, TEST)))
     loss = sum(losses.values(), torch.zeros((), dtype=start[0].dtype))
-    both = torch.autograd.grad(loss, [*start, *rho], allow_unused=True, materialize_grads=True)
+    both = torch.autograd.grad(loss, [*start, *values], allow_unused=True, materialize_grads=True)
     return loss, list(both[: len(start)]), list(both[len(start) :]), [*seen, losses]
 
 
@@ -115,6 +134,80 @@ def test_what_was_in_the_model_does_not_matter(micro: ModelConfig, scene: Callab
     ):
         assert torch.equal(a, b)
     assert metas[0].loss_at_0 == metas[1].loss_at_0 != metas[1].loss_at_T
+
+
+@pytest.mark.parametrize("T", [1, 3])
+@pytest.mark.parametrize("order", ["first", "second", "second_in_heads"])
+@pytest.mark.parametrize(("level", "form"), [*((level, "log") for level in LEVELS), ("neuron", "linear")])
+def test_every_gradient_path_is_autograd_through_the_loop(
+    micro: ModelConfig,
+    scene: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    level: Any,
+    form: Any,
+    order: str,
+    T: int,
+) -> None:
+    """With torchvision's RoIAlign in plain Python as the reference, which differentiates it any number of times."""
+    model, _, (train, _, test) = _case(micro, scene, torch.float64)
+    config = RatesConfig(rate_level=level, rate_form=form, initial_rate=0.01, rate_spread=0.5)
+    learned = list(initial_rates(model, config).learned.values())
+    start = [parameter.detach().clone() for parameter in model.parameters()]
+    arguments = (model, start, learned, form, train, test, T, SEED)
+    meta = first_order(*arguments) if order == "first" else second_order(*arguments, heads_only=order != "second")
+    load_parameters(model, start)
+    monkeypatch.setattr(roi_align_module, "roi_align", _roi_align_in_python)
+    kept = {"first": None, "second": lambda _: True, "second_in_heads": lambda name: name.startswith("roi_heads.")}
+    loss, d_initialization, d_learned, _ = _unrolled(model, learned, train, test, T, form, kept[order])
+    assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
+    assert _relative(meta.initialization, d_initialization) < 1e-9
+    assert _relative(meta.rates, d_learned) < 1e-9
+
+
+@pytest.mark.parametrize("T", [1, 3])
+def test_second_order_is_the_slope_of_the_meta_loss(micro: ModelConfig, scene: Callable[..., Any], T: int) -> None:
+    """Along random directions, with the proposals of the unmoved run, and so its matches and samples."""
+    model, log_rates, (train, _, test) = _case(micro, scene, torch.float64)
+    draws = torch.Generator().manual_seed(4)
+    # Biases start at 0, which leaves whole features at 0: at the kink of the rectifier, where there is no slope.
+    start = [
+        parameter.detach() + 0.01 * torch.randn(parameter.shape, generator=draws, dtype=parameter.dtype)
+        for parameter in model.parameters()
+    ]
+    meta = second_order(model, start, log_rates, "log", train, test, T, SEED)
+    proposals: list[list[Tensor]] = []
+
+    def meta_loss(initialization: list[Tensor], learned: list[Tensor]) -> float:
+        load_parameters(model, initialization)
+        replayed = iter(proposals[:])
+        for step in range(T):
+            losses, seen = model(train, generator(*SEED, TRAIN, step), next(replayed, None))
+            gradients = torch.autograd.grad(sum(losses.values()), list(model.parameters()))
+            load_parameters(
+                model, [p - r.exp() * g for p, r, g in zip(model.parameters(), learned, gradients, strict=True)]
+            )
+            proposals.append(seen)
+        losses, seen = model(test, generator(*SEED, TEST), next(replayed, None))
+        proposals.append(seen)
+        del proposals[T + 1 :]
+        return float(sum(losses.values()).detach())
+
+    assert meta_loss(start, log_rates) == pytest.approx(meta.loss_at_T, rel=1e-12)
+    for _ in range(3):
+        both = [*start, *log_rates]
+        direction = [torch.randn(value.shape, generator=draws, dtype=value.dtype) for value in both]
+        slope = sum(float((d * g).sum()) for d, g in zip(direction, (*meta.initialization, *meta.rates), strict=True))
+        h = 1e-8
+        ahead, behind = (
+            meta_loss(moved[: len(start)], moved[len(start) :])
+            for moved in ([value + sign * h * d for value, d in zip(both, direction, strict=True)] for sign in (1, -1))
+        )
+        assert (ahead - behind) / (2 * h) == pytest.approx(slope, rel=1e-6)
+
+
+def _roi_align_in_python(features: Tensor, rois: Tensor, scale: float, side: int, sampling: int) -> Tensor:
+    pooled: Tensor = inspect.unwrap(_roi_align)(features, rois, scale, side, side, sampling, False)  # not compiled
+    return pooled
 
 
 @pytest.mark.parametrize("T", [1, 3])

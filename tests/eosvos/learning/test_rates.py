@@ -85,7 +85,8 @@ def test_gradient_is_that_of_automatic_differentiation(level: Any, form: Any) ->
     loss = torch.stack([(weight * value**3).sum() for weight, value in zip(weights, moved, strict=True)]).sum()
     expected = torch.autograd.grad(loss, learned)
     v = [3 * weight * value.detach() ** 2 for weight, value in zip(weights, moved, strict=True)]
-    gradient = gradient_of_values([value.detach() for value in learned], form, v, steps)
+    products = [-a * b for a, b in zip(v, steps, strict=True)]
+    gradient = gradient_of_values([value.detach() for value in learned], form, products)
     assert [value.shape for value in gradient] == [value.shape for value in expected]
     for ours, theirs in zip(gradient, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)

@@ -76,7 +76,17 @@ def test_the_pyramid_equals_torchvisions(
     assert sum(bool(gradient.any()) for gradient in results[0][1:]) >= 2  # boxes went to different levels
 
 
-def test_first_derivative_by_finite_differences() -> None:
-    features = _features(torch.float64, 5, 6)
-    rois = _rois([(0, 1, 2, 17, 15), (1, -3, 4, 30, 22)], torch.float64)
-    assert torch.autograd.gradcheck(lambda f: roi_align(f, rois, 0.25, 3, 2), (features,))
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("stride", [4, 8, 16, 32])
+def test_derivatives_by_finite_differences(small: bool, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second derivative is of a nonlinear function of what is pooled, as RoIAlign itself is linear."""
+    if not small:
+        monkeypatch.setattr(module, "SMALL", 0)
+    features = _features(torch.float64, 96 // stride, 64 // stride)
+    rois = _rois([(0, 1, 2, 37, 45), (1, -3, 4, 70, 92)], torch.float64)
+
+    def squared(f: Tensor) -> Tensor:
+        return roi_align(f, rois, 1 / stride, 2, 2) ** 2
+
+    assert torch.autograd.gradcheck(lambda f: roi_align(f, rois, 1 / stride, 2, 2), (features,), fast_mode=True)
+    assert torch.autograd.gradgradcheck(squared, (features,), fast_mode=True)
