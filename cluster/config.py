@@ -8,6 +8,7 @@ import tyro
 
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
+from eosvos.learning.meta_gradient import Order
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import ModelConfig
@@ -60,6 +61,9 @@ class MetaTraining(Training):
 
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 5
     """Fine-tuning steps of the inner loop."""
+    order: Order = "first"
+    """first: step gradients are constants (the paper's); second: they are differentiated too, at about three times the
+    cost; second_in_heads: so in the RoI heads alone."""
     rates: RatesConfig = RatesConfig()
     parent: Path | None = None
     """Checkpoint of jobs/parent_train.py to start from, instead of --backbone-weights."""

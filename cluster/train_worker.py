@@ -18,7 +18,7 @@ from cluster.stream import StreamConfig, planned, task_stream
 from eosvos.data.augment import TaskFrames
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import Task, held_out
-from eosvos.learning.meta_gradient import first_order
+from eosvos.learning.meta_gradient import meta_gradient
 from eosvos.learning.outer_loop import GradientSum, Learned
 from eosvos.learning.parent import parent_gradient
 from eosvos.model.mask_rcnn import MaskRCNN
@@ -103,7 +103,7 @@ def _add(
     if isinstance(training, MetaTraining):
         train_batch = model.batch([frames.train_image], [frames.train_mask])
         test_batch = model.batch([frames.test_image], [frames.test_mask])
-        meta = first_order(
+        meta = meta_gradient(
             model,
             learned.initialization_views,
             learned.rates_views,
@@ -112,6 +112,7 @@ def _add(
             test_batch,
             training.T,
             seed,
+            training.order,
         )
         if meta.finite and math.isfinite(meta.loss_at_0):
             total.add(slot, meta.initialization, meta.rates, meta.loss_at_0, meta.loss_at_T)

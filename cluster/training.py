@@ -135,7 +135,7 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
     if isinstance(training, MetaTraining):
         rates = initial_rates(optimization.model(), training.rates, training.seed)
         print(f"learning rates: {rates}")
-        facts |= {"T": training.T, "order": 1}
+        facts |= {"T": training.T, "order": training.order}
         optimization = replace(optimization, rates=rates, facts=facts)
     return optimization, checkpoints.learned_state(optimization, training.outer)
 

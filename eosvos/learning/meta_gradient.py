@@ -42,6 +42,24 @@ class MetaGradient:
         )
 
 
+def meta_gradient(
+    model: MaskRCNN,
+    initialization: list[Tensor],
+    rates: list[Tensor],
+    form: Form,
+    train: Batch,
+    test: Batch,
+    T: int,
+    seed: tuple[int, ...],
+    order: Order,
+) -> MetaGradient:
+    """Of the asked order; the other arguments as of ``first_order``."""
+    arguments = (model, initialization, rates, form, train, test, T, seed)
+    if order == "first":
+        return first_order(*arguments)
+    return second_order(*arguments, heads_only=order == "second_in_heads")
+
+
 def first_order(
     model: MaskRCNN,
     initialization: list[Tensor],

@@ -16,7 +16,7 @@ from cluster.stream import StreamConfig
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import Task, learnable, plan
-from eosvos.learning.meta_gradient import MetaGradient, first_order
+from eosvos.learning.meta_gradient import MetaGradient, meta_gradient
 from eosvos.learning.optimization import Optimization, read_safetensors
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
@@ -70,14 +70,14 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, indices: set[int], **values: Any) ->
     sound: list[MetaGradient] = []
 
     def spoiled(*arguments: Any) -> MetaGradient:
-        meta = first_order(*arguments)
-        _, epoch, index = arguments[-1]
+        meta = meta_gradient(*arguments)
+        _, epoch, index = arguments[-2]
         if epoch == 0 and index in indices:
             return replace(meta, **values)
         sound.append(meta)
         return meta
 
-    monkeypatch.setattr(train_worker, "first_order", spoiled)
+    monkeypatch.setattr(train_worker, "meta_gradient", spoiled)
     return sound
 
 

@@ -96,7 +96,13 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
     ]
     assert (folder / "last.safetensors").read_bytes() == (folder / "checkpoints/step-000002.safetensors").read_bytes()
     facts = load(folder / "last.safetensors").facts
-    facts_expected = {"data_hash": open_dataset(training.data).hash, "held_out": [], "T": 2, "order": 1, "step": 2}
+    facts_expected = {
+        "data_hash": open_dataset(training.data).hash,
+        "held_out": [],
+        "T": 2,
+        "order": "first",
+        "step": 2,
+    }
     assert facts == facts_expected
 
 

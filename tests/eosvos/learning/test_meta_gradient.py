@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torchvision.ops.roi_align import _roi_align
 
 from eosvos.learning.inner_loop import generator, load_parameters
-from eosvos.learning.meta_gradient import first_order, second_order
+from eosvos.learning.meta_gradient import first_order, meta_gradient, second_order
 from eosvos.learning.outer_loop import GradientSum, Learned, OuterConfig
 from eosvos.learning.rates import Form, RatesConfig, applied, initial_rates
 from eosvos.model import roi_align as roi_align_module
@@ -145,7 +145,7 @@ def test_every_gradient_path_is_autograd_through_the_loop(
     monkeypatch: pytest.MonkeyPatch,
     level: Any,
     form: Any,
-    order: str,
+    order: Any,
     T: int,
 ) -> None:
     """With torchvision's RoIAlign in plain Python as the reference, which differentiates it any number of times."""
@@ -154,7 +154,7 @@ def test_every_gradient_path_is_autograd_through_the_loop(
     learned = list(initial_rates(model, config).learned.values())
     start = [parameter.detach().clone() for parameter in model.parameters()]
     arguments = (model, start, learned, form, train, test, T, SEED)
-    meta = first_order(*arguments) if order == "first" else second_order(*arguments, heads_only=order != "second")
+    meta = meta_gradient(*arguments, order)
     load_parameters(model, start)
     monkeypatch.setattr(roi_align_module, "roi_align", _roi_align_in_python)
     kept = {"first": None, "second": lambda _: True, "second_in_heads": lambda name: name.startswith("roi_heads.")}
