@@ -8,7 +8,7 @@ import tyro
 
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
-from eosvos.learning.meta_gradient import Order
+from eosvos.learning.meta_gradient import Order, last_only, multi_step
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import ModelConfig
@@ -64,6 +64,8 @@ class MetaTraining(Training):
     order: Order = "first"
     """first: step gradients are constants (the paper's); second: they are differentiated too, at about three times the
     cost; second_in_heads: so in the RoI heads alone."""
+    multi_step: float = 0.0
+    """Over this first share of the outer steps the test loss after every inner step counts, less and less (MAML++)."""
     rates: RatesConfig = RatesConfig()
     parent: Path | None = None
     """Checkpoint of jobs/parent_train.py to start from, instead of --backbone-weights."""
@@ -76,10 +78,17 @@ class MetaTraining(Training):
         super().__post_init__()
         if self.T < 1:
             raise ValueError(f"T: must be at least 1, got {self.T}")
+        if not 0 <= self.multi_step <= 1:
+            raise ValueError(f"multi_step: must be within 0 and 1, got {self.multi_step}")
         if self.validate_every < 1:
             raise ValueError(f"validate_every: must be at least 1, got {self.validate_every}")
         if self.validation_frames < 3:
             raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
+
+    def loss_weights(self, step: int) -> tuple[float, ...]:
+        """Of the test losses after 0 to T inner steps, in outer step ``step``, counted from 0."""
+        annealing = self.multi_step * self.outer.steps
+        return multi_step(self.T, step / annealing) if step < annealing else last_only(self.T)
 
     def validates_at(self, step: int) -> bool:
         """Whether the state after ``step`` outer steps is to be validated."""

@@ -55,7 +55,7 @@ def train_worker(config: dict[str, Any]) -> None:
     for done, (own, everybody) in enumerate(zip(own_tasks, everybodys, strict=True), first_step + 1):
         total.clear()
         for task, frames in own:
-            _add(training, model, learned, task, frames, total)
+            _add(training, model, learned, done - 1, task, frames, total)
         if dist.is_initialized():
             dist.all_reduce(total.buffer)
         losses = total.mean()
@@ -96,9 +96,9 @@ def _batched(tasks: Iterator[Task], size: int) -> Iterator[list[Task]]:
 
 
 def _add(
-    training: Training, model: MaskRCNN, learned: Learned, task: Task, frames: TaskFrames, total: GradientSum
+    training: Training, model: MaskRCNN, learned: Learned, step: int, task: Task, frames: TaskFrames, total: GradientSum
 ) -> None:
-    """Adds one task's gradient to ``total``, unless it is not finite."""
+    """Adds one task's gradient in outer step ``step``, from 0, to ``total``, unless it is not finite."""
     slot, seed = task.position % training.outer.meta_batch, (training.seed, task.epoch, task.index)
     if isinstance(training, MetaTraining):
         train_batch = model.batch([frames.train_image], [frames.train_mask])
@@ -110,7 +110,7 @@ def _add(
             learned.form,
             train_batch,
             test_batch,
-            training.T,
+            training.loss_weights(step),
             seed,
             training.order,
         )

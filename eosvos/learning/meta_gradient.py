@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ HEADS = "roi_heads."
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """Of one task.
+    """Of one task; what ``meta_gradient`` gives.
 
     Attributes:
         initialization: gradient of the test loss after T steps with respect to the initialization, one tensor per
@@ -49,109 +50,156 @@ def meta_gradient(
     form: Form,
     train: Batch,
     test: Batch,
-    T: int,
+    weights: Sequence[float],
     seed: tuple[int, ...],
     order: Order,
 ) -> MetaGradient:
-    """Of the asked order; the other arguments as of ``first_order``."""
-    arguments = (model, initialization, rates, form, train, test, T, seed)
-    if order == "first":
-        return first_order(*arguments)
-    return second_order(*arguments, heads_only=order == "second_in_heads")
-
-
-def first_order(
-    model: MaskRCNN,
-    initialization: list[Tensor],
-    rates: list[Tensor],
-    form: Form,
-    train: Batch,
-    test: Batch,
-    T: int,
-    seed: tuple[int, ...],
-) -> MetaGradient:
-    """Fine-tune T steps on ``train``, then differentiate the loss on ``test``, to first order.
-
-    With G the sum of the T step gradients and v the gradient of the test loss at the parameters after step T, the
-    gradient is v for the initialization, and for a learning rate minus the sum of v * G over the parameters that it
-    moves, times the rate itself for its logarithm. It equals automatic differentiation through the loop with the step
-    gradients detached. One buffer, G, is all it takes: memory does not grow with T.
+    """Fine-tune on ``train``, then differentiate the loss on ``test``.
 
     Args:
-        model: left holding the fine-tuned parameters.
+        model: left holding other parameters.
         initialization: values to start from, one per trainable parameter in the model's order.
         rates, form: what is learned of the learning rates, as in ``LearningRates``.
-        train: frame and mask to fine-tune on.
-        test: frame and mask to do well on.
-        T: number of inner steps, at least 0.
+        train: frames and masks to fine-tune on.
+        test: frames and masks to do well on.
+        weights: of the test loss after 0 to T inner steps, T + 1 values; ``last_only`` or ``multi_step``.
         seed: ids of the task; the draws of inner step t and of the test loss depend on nothing else.
+        order: ``first`` takes the step gradients as constants, ``second`` differentiates them too, and
+            ``second_in_heads`` does so with respect to the RoI heads alone, as the authors' release can.
     """
     load_parameters(model, initialization)
     with torch.no_grad():
         loss_at_0 = float(model.loss(test, generator(*seed, _TEST)))
-    gradient_sum = [torch.zeros_like(value) for value in initialization]
     inner_rates = applied(rates, form, len(initialization))
-    train_losses = fine_tune(model, train, inner_rates, range(T), (*seed, _TRAIN), gradient_sum)
-    if not all(map(math.isfinite, train_losses)):
-        return _diverged(initialization, rates, loss_at_0)
-    loss_at_T, v = gradient(model, test, generator(*seed, _TEST))
-    products = [-a * b for a, b in zip(v, gradient_sum, strict=True)]
-    return MetaGradient(v, gradient_of_values(rates, form, products), loss_at_0, float(loss_at_T))
+    differentiate = first_order if order == "first" else partial(second_order, heads_only=order == "second_in_heads")
+    result = differentiate(model, inner_rates, train, test, weights, seed)
+    if result is None:
+        zeros, no_rates = ([torch.zeros_like(value) for value in values] for values in (initialization, rates))
+        return MetaGradient(zeros, no_rates, loss_at_0, math.nan)
+    d_initialization, d_rates, loss_at_T = result
+    return MetaGradient(d_initialization, gradient_of_values(rates, form, d_rates), loss_at_0, loss_at_T)
+
+
+def last_only(T: int) -> tuple[float, ...]:
+    """Weights of the test losses after 0 to T steps: of the last alone."""
+    return (0.0,) * T + (1.0,)
+
+
+def multi_step(T: int, share: float) -> tuple[float, ...]:
+    """Weights of the test losses after 0 to T steps, annealed (MAML++, Antoniou et al., ICLR 2019).
+
+    Args:
+        T: inner steps, at least 1.
+        share: of the annealing that is over: at 0 the losses after 1 to T steps count alike, at 1 only the last.
+    """
+    others = (1 - share) / T
+    return (0.0, *(others,) * (T - 1), 1 - (T - 1) * others)
+
+
+def first_order(
+    model: MaskRCNN, rates: list[Tensor], train: Batch, test: Batch, weights: Sequence[float], seed: tuple[int, ...]
+) -> tuple[list[Tensor], list[Tensor], float] | None:
+    """Fine-tunes the model in place and differentiates to first order.
+
+    With G_t the sum of the first t step gradients, v_t the gradient of the test loss after t steps and w_t its weight,
+    the gradient is sum w_t v_t for the initialization, and for the learning rate of a parameter -sum w_t v_t G_t. It
+    equals automatic differentiation through the loop with the step gradients detached. A few buffers are all it takes:
+    memory does not grow with T.
+
+    Args:
+        rates: learning rates, one tensor for each of the model's parameters.
+
+    Returns:
+        gradients for the initialization and for a learning rate of each single parameter, and the test loss after the
+        last step; None where a loss is not finite.
+    """
+    gradient_sum = [torch.zeros_like(value) for value in model.parameters()]
+    d_initialization: list[Tensor] = []
+    d_rates: list[Tensor] = []
+    loss = math.nan
+    for step, weight in enumerate(weights):
+        if step > 0:
+            (train_loss,) = fine_tune(model, train, rates, [step - 1], (*seed, _TRAIN), gradient_sum)
+            if not math.isfinite(train_loss):
+                return None
+        if weight > 0:
+            loss, v = _test_gradient(model, test, weight, seed)
+            d_initialization = _added(d_initialization, v)
+            d_rates = _added(d_rates, [-a * b for a, b in zip(v, gradient_sum, strict=True)])
+    return d_initialization, d_rates, loss
 
 
 def second_order(
     model: MaskRCNN,
-    initialization: list[Tensor],
     rates: list[Tensor],
-    form: Form,
     train: Batch,
     test: Batch,
-    T: int,
+    weights: Sequence[float],
     seed: tuple[int, ...],
-    heads_only: bool = False,
-) -> MetaGradient:
+    heads_only: bool,
+) -> tuple[list[Tensor], list[Tensor], float] | None:
     """As ``first_order``, differentiated through the step gradients too.
 
-    The gradient v of the test loss is carried back from step T to 0 by v <- v - H_t (lambda * v). H_t is the Hessian of
-    the training loss at the parameters before step t, with that step's proposals, matches and samples held fixed. Each
-    step is computed once more for it, with the proposals of the first time, so that memory grows with T by the
-    parameters and not by the activations.
-
-    Args:
-        heads_only: take the Hessian with respect to the RoI heads alone, as the authors' release can; the rest is of
-            first order.
+    The gradient v of the test losses is carried back from step T to 0 by v <- v - H_t (lambda * v) + w_t v_t. H_t is
+    the Hessian of the training loss at the parameters before step t, with that step's proposals, matches and samples
+    held fixed. Each step is computed once more for it, with the proposals of the first time, so that memory grows with
+    T by the parameters and not by the activations.
     """
     parameters = list(model.parameters())
-    is_own = [not heads_only or name.startswith(HEADS) for name, _ in model.named_parameters()]
-    load_parameters(model, initialization)
-    with torch.no_grad():
-        loss_at_0 = float(model.loss(test, generator(*seed, _TEST)))
-    inner_rates = applied(rates, form, len(parameters))
+    own = [i for i, (name, _) in enumerate(model.named_parameters()) if not heads_only or name.startswith(HEADS)]
+    others = sorted(set(range(len(parameters))) - set(own))
     before: list[tuple[list[Tensor], list[Tensor]]] = []  # per step the parameters and the proposals
-    gradient_sum = [torch.zeros_like(value) for value in initialization]
-    for step in range(T):
-        values = [value.detach().clone() for value in parameters]
-        losses, proposals = model(train, generator(*seed, _TRAIN, step))
-        before.append((values, proposals))
-        gradients = torch.autograd.grad(total(losses), parameters, materialize_grads=True, allow_unused=True)
-        with torch.no_grad():
-            torch._foreach_addcmul_(parameters, gradients, inner_rates, value=-1)
-            torch._foreach_add_(gradient_sum, gradients)
-    loss_at_T, v = gradient(model, test, generator(*seed, _TEST))
-    if not math.isfinite(loss_at_T):
-        return _diverged(initialization, rates, loss_at_0)
-    products = [torch.zeros_like(a) if own else -a * b for own, a, b in zip(is_own, v, gradient_sum, strict=True)]
-    own = [index for index, is_one in enumerate(is_own) if is_one]
-    for step, (values, proposals) in reversed(list(enumerate(before))):
-        load_parameters(model, values)
-        draws = generator(*seed, _TRAIN, step)
-        step_gradients, hessian_products = _hessian_products(
-            model, train, draws, proposals, own, [inner_rates[index] * v[index] for index in own]
-        )
-        for index, step_gradient, product in zip(own, step_gradients, hessian_products, strict=True):
-            products[index] -= v[index] * step_gradient
-            v[index] = v[index] - product
-    return MetaGradient(v, gradient_of_values(rates, form, products), loss_at_0, float(loss_at_T))
+    test_gradients: list[list[Tensor] | None] = []
+    gradient_sum = [torch.zeros_like(value) for value in parameters]
+    d_rates = [torch.zeros_like(value) for value in parameters]
+    loss = math.nan
+    for step, weight in enumerate(weights):
+        if step > 0:
+            values = [value.detach().clone() for value in parameters]
+            losses, proposals = model(train, generator(*seed, _TRAIN, step - 1))
+            gradients = torch.autograd.grad(total(losses), parameters, materialize_grads=True, allow_unused=True)
+            before.append((values, proposals))
+            with torch.no_grad():
+                torch._foreach_addcmul_(parameters, gradients, rates, value=-1)
+                torch._foreach_add_(gradient_sum, gradients)
+        v: list[Tensor] | None = None
+        if weight > 0:
+            loss, v = _test_gradient(model, test, weight, seed)
+            for i in others:  # what stays of first order
+                d_rates[i] -= v[i] * gradient_sum[i]
+        test_gradients.append(v)
+    if not math.isfinite(loss):
+        return None
+    carried = [torch.zeros_like(value) for value in parameters]
+    for step in reversed(range(len(weights))):
+        if step < len(before):
+            values, proposals = before.pop()
+            load_parameters(model, values)
+            outer = [rates[i] * carried[i] for i in own]
+            draws = generator(*seed, _TRAIN, step)
+            step_gradients, products = _hessian_products(model, train, draws, proposals, own, outer)
+            for i, step_gradient, product in zip(own, step_gradients, products, strict=True):
+                d_rates[i] -= carried[i] * step_gradient
+                carried[i] -= product
+        if (v := test_gradients[step]) is not None:
+            torch._foreach_add_(carried, v)
+    return carried, d_rates, loss
+
+
+def _test_gradient(model: MaskRCNN, test: Batch, weight: float, seed: tuple[int, ...]) -> tuple[float, list[Tensor]]:
+    """The test loss, and ``weight`` times its gradient."""
+    loss, v = gradient(model, test, generator(*seed, _TEST))
+    if weight != 1:
+        torch._foreach_mul_(v, weight)
+    return float(loss), v
+
+
+def _added(total: list[Tensor], values: list[Tensor]) -> list[Tensor]:
+    """``total`` with ``values`` added in place, or ``values`` where there is none yet."""
+    if not total:
+        return values
+    torch._foreach_add_(total, values)
+    return total
 
 
 def _hessian_products(
@@ -182,12 +230,6 @@ def _hessian_products(
             parameter.requires_grad_(True)
     pairs = zip(gradients, inputs, strict=True)
     return [torch.zeros_like(value) if gradient is None else gradient.detach() for gradient, value in pairs], products
-
-
-def _diverged(initialization: list[Tensor], rates: list[Tensor], loss_at_0: float) -> MetaGradient:
-    """Of a task that is to be dropped."""
-    zeros, no_rates = ([torch.zeros_like(value) for value in values] for values in (initialization, rates))
-    return MetaGradient(zeros, no_rates, loss_at_0, math.nan)
 
 
 _TEST, _TRAIN = 0, 1  # ids that keep the draws of the test loss apart from those of the inner steps

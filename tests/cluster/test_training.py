@@ -16,7 +16,7 @@ from eosvos.data.augment import task_frames
 from eosvos.data.parquet import open_dataset
 from eosvos.data.tasks import learnable, plan
 from eosvos.errors import BadInput
-from eosvos.learning.meta_gradient import first_order
+from eosvos.learning.meta_gradient import last_only, meta_gradient
 from eosvos.learning.optimization import load, read_safetensors
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
@@ -64,7 +64,7 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
         train_batch = model.batch([frames.train_image], [frames.train_mask])
         test_batch = model.batch([frames.test_image], [frames.test_mask])
         seed = (training.seed, task.epoch, task.index)
-        meta = first_order(model, start, rates, "log", train_batch, test_batch, training.T, seed)
+        meta = meta_gradient(model, start, rates, "log", train_batch, test_batch, last_only(training.T), seed, "first")
         for total, parts in zip(sums, (meta.initialization, meta.rates), strict=True):
             total += torch.cat([part.flatten() for part in parts])
     _assert_close(_gradient(by_workers[1]), [total / 4 for total in sums])

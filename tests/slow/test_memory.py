@@ -13,7 +13,7 @@ import torch
 from torch.func import functional_call
 
 from eosvos.learning.inner_loop import generator
-from eosvos.learning.meta_gradient import first_order
+from eosvos.learning.meta_gradient import last_only, meta_gradient
 from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.backbones import count_parameters
 from eosvos.model.config import ModelConfig
@@ -40,7 +40,7 @@ SEED = (0,)
 
 def _closed_form(model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    first_order(model, start, log_rates, "log", batch, batch, T, SEED)
+    meta_gradient(model, start, log_rates, "log", batch, batch, last_only(T), SEED, "first")
 
 
 def _autograd(model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from torch.func import functional_call
 from torchvision.ops.roi_align import _roi_align
 
 from eosvos.learning.inner_loop import generator, load_parameters
-from eosvos.learning.meta_gradient import first_order, meta_gradient, second_order
+from eosvos.learning.meta_gradient import MetaGradient, last_only, meta_gradient, multi_step
 from eosvos.learning.outer_loop import GradientSum, Learned, OuterConfig
 from eosvos.learning.rates import Form, RatesConfig, applied, initial_rates
 from eosvos.model import roi_align as roi_align_module
 from eosvos.model.config import ModelConfig
-from eosvos.model.mask_rcnn import Batch, MaskRCNN
+from eosvos.model.mask_rcnn import Batch, MaskRCNN, total
 from eosvos.model.weights import initial_model
 
 SEED = (3, 1, 4)
@@ -46,6 +47,7 @@ def _unrolled(
     T: int,
     form: Form = "log",
     kept: Callable[[str], bool] | None = None,
+    weights: tuple[float, ...] | None = None,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], list[dict[str, Tensor]]]:
     """Test loss after T steps, its gradients by autograd through the loop, and all losses.
 
@@ -55,8 +57,14 @@ def _unrolled(
     names = [name for name, _ in model.named_parameters()]
     start = [parameter.detach().clone().requires_grad_() for parameter in model.parameters()]
     values = [value.clone().requires_grad_() for value in learned]
-    theta, seen = start, []
-    for step in range(T):
+    theta, seen, loss = start, [], torch.zeros((), dtype=start[0].dtype)
+    for step in range(T + 1):
+        if weight := (weights or last_only(T))[step]:
+            losses, _ = functional_call(model, dict(zip(names, theta, strict=True)), (test, generator(*SEED, TEST)))
+            loss = loss + weight * total(losses)
+            seen.append(losses)
+        if step == T:
+            break
         whole = [kept is not None and kept(name) for name in names]
         here = [t if own else t.detach().requires_grad_() for t, own in zip(theta, whole, strict=True)]
         losses, _ = functional_call(
@@ -69,10 +77,14 @@ def _unrolled(
         gradients = tuple(g if own else g.detach() for g, own in zip(gradients, whole, strict=True))
         rates = applied(values, form, len(theta))
         theta = [value - rate * g for value, rate, g in zip(theta, rates, gradients, strict=True)]
-    losses, _ = functional_call(model, dict(zip(names, theta, strict=True)), (test, generator(*SEED, TEST)))
-    loss = sum(losses.values(), torch.zeros((), dtype=start[0].dtype))
     both = torch.autograd.grad(loss, [*start, *values], allow_unused=True, materialize_grads=True)
-    return loss, list(both[: len(start)]), list(both[len(start) :]), [*seen, losses]
+    return loss, list(both[: len(start)]), list(both[len(start) :]), seen
+
+
+def _first_order(
+    model: MaskRCNN, initialization: list[Tensor], log_rates: list[Tensor], train: Batch, test: Batch, T: int
+) -> MetaGradient:
+    return meta_gradient(model, initialization, log_rates, "log", train, test, last_only(T), SEED, "first")
 
 
 def _relative(ours: list[Tensor], expected: list[Tensor]) -> float:
@@ -88,7 +100,7 @@ def _assert_equal_to_autograd(model: MaskRCNN, log_rates: list[Tensor], train: B
     for losses in seen:
         assert len(losses) == 5
         assert all(bool(value > 0) for value in losses.values()), losses
-    meta = first_order(model, initialization, log_rates, "log", train, test, T, SEED)
+    meta = _first_order(model, initialization, log_rates, train, test, T)
     assert meta.finite
     assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
     assert sum(bool(rate.any()) for rate in d_log_rates) >= 0.9 * len(d_log_rates)
@@ -115,10 +127,19 @@ def test_closed_form_with_frozen_batch_normalization(micro_mobilenet: ModelConfi
     _assert_equal_to_autograd(model, log_rates, train, test, 1)
 
 
+def test_weights_of_the_losses_after_each_step() -> None:
+    assert last_only(3) == (0, 0, 0, 1)
+    assert last_only(0) == (1,)
+    assert multi_step(4, 0) == pytest.approx((0, 0.25, 0.25, 0.25, 0.25))
+    assert multi_step(4, 0.5) == pytest.approx((0, 0.125, 0.125, 0.125, 0.625))
+    assert multi_step(4, 1) == (0, 0, 0, 0, 1)
+    assert multi_step(1, 0) == (0, 1)
+
+
 def test_no_steps(micro: ModelConfig, scene: Callable[..., Any]) -> None:
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float64)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
-    meta = first_order(model, initialization, log_rates, "log", train, test, 0, SEED)
+    meta = _first_order(model, initialization, log_rates, train, test, 0)
     loss, d_initialization, _, _ = _unrolled(model, log_rates, train, test, 0)
     assert meta.loss_at_0 == meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
     assert _relative(meta.initialization, d_initialization) < 1e-9
@@ -128,7 +149,7 @@ def test_no_steps(micro: ModelConfig, scene: Callable[..., Any]) -> None:
 def test_what_was_in_the_model_does_not_matter(micro: ModelConfig, scene: Callable[..., Any]) -> None:
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float32)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
-    metas = [first_order(model, initialization, log_rates, "log", train, test, 2, SEED) for _ in range(2)]
+    metas = [_first_order(model, initialization, log_rates, train, test, 2) for _ in range(2)]
     for a, b in zip(
         (*metas[0].initialization, *metas[0].rates), (*metas[1].initialization, *metas[1].rates), strict=True
     ):
@@ -138,13 +159,21 @@ def test_what_was_in_the_model_does_not_matter(micro: ModelConfig, scene: Callab
 
 @pytest.mark.parametrize("T", [1, 3])
 @pytest.mark.parametrize("order", ["first", "second", "second_in_heads"])
-@pytest.mark.parametrize(("level", "form"), [*((level, "log") for level in LEVELS), ("neuron", "linear")])
+@pytest.mark.parametrize(
+    ("level", "form", "weights"),
+    [
+        *((level, "log", last_only) for level in LEVELS),
+        ("neuron", "linear", last_only),
+        ("neuron", "log", partial(multi_step, share=0.25)),
+    ],
+)
 def test_every_gradient_path_is_autograd_through_the_loop(
     micro: ModelConfig,
     scene: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     level: Any,
     form: Any,
+    weights: Callable[[int], tuple[float, ...]],
     order: Any,
     T: int,
 ) -> None:
@@ -153,13 +182,13 @@ def test_every_gradient_path_is_autograd_through_the_loop(
     config = RatesConfig(rate_level=level, rate_form=form, initial_rate=0.01, rate_spread=0.5)
     learned = list(initial_rates(model, config).learned.values())
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    arguments = (model, start, learned, form, train, test, T, SEED)
-    meta = meta_gradient(*arguments, order)
+    meta = meta_gradient(model, start, learned, form, train, test, weights(T), SEED, order)
     load_parameters(model, start)
     monkeypatch.setattr(roi_align_module, "roi_align", _roi_align_in_python)
     kept = {"first": None, "second": lambda _: True, "second_in_heads": lambda name: name.startswith("roi_heads.")}
-    loss, d_initialization, d_learned, _ = _unrolled(model, learned, train, test, T, form, kept[order])
-    assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
+    loss, d_initialization, d_learned, _ = _unrolled(model, learned, train, test, T, form, kept[order], weights(T))
+    if weights is last_only:
+        assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
     assert _relative(meta.initialization, d_initialization) < 1e-9
     assert _relative(meta.rates, d_learned) < 1e-9
 
@@ -174,7 +203,7 @@ def test_second_order_is_the_slope_of_the_meta_loss(micro: ModelConfig, scene: C
         parameter.detach() + 0.01 * torch.randn(parameter.shape, generator=draws, dtype=parameter.dtype)
         for parameter in model.parameters()
     ]
-    meta = second_order(model, start, log_rates, "log", train, test, T, SEED)
+    meta = meta_gradient(model, start, log_rates, "log", train, test, last_only(T), SEED, "second")
     proposals: list[list[Tensor]] = []
 
     def meta_loss(initialization: list[Tensor], learned: list[Tensor]) -> float:
@@ -215,28 +244,36 @@ def test_rates_that_are_too_high_are_noticed(micro: ModelConfig, scene: Callable
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float32)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
     infinite = [torch.full_like(rate, torch.inf) for rate in log_rates]
-    assert not first_order(model, initialization, infinite, "log", train, test, T, SEED).finite
-    assert first_order(model, initialization, log_rates, "log", train, test, T, SEED).finite
+    assert not _first_order(model, initialization, infinite, train, test, T).finite
+    assert _first_order(model, initialization, log_rates, train, test, T).finite
 
 
 def test_sum_over_tasks_of_two_workers_is_that_of_one(micro: ModelConfig, scene: Callable[..., Any]) -> None:
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float32)
     learned = Learned([parameter.detach().clone() for parameter in model.parameters()], log_rates, OuterConfig())
 
-    def total(tasks: list[int]) -> GradientSum:
+    def summed(tasks: list[int]) -> GradientSum:
         added = GradientSum(learned)
         for task in tasks:
-            meta = first_order(
-                model, learned.initialization_views, learned.rates_views, learned.form, train, test, 2, (*SEED, task)
+            meta = meta_gradient(
+                model,
+                learned.initialization_views,
+                learned.rates_views,
+                learned.form,
+                train,
+                test,
+                last_only(2),
+                (*SEED, task),
+                "first",
             )
             added.add(task, meta.initialization, meta.rates, meta.loss_at_0, meta.loss_at_T)
         return added
 
-    one, first, second = total([0, 1, 2, 3]), total([0, 2]), total([1, 3])
+    one, first, second = summed([0, 1, 2, 3]), summed([0, 2]), summed([1, 3])
     first.buffer += second.buffer  # what the all-reduce does
     for ours, expected in ((first.initialization, one.initialization), (first.rates, one.rates)):
         assert float((ours - expected).norm()) < 1e-5 * float(expected.norm())
-    assert float((second.rates - total([0, 2]).rates).norm()) > 1e-3 * float(second.rates.norm())
+    assert float((second.rates - summed([0, 2]).rates).norm()) > 1e-3 * float(second.rates.norm())
     losses = first.mean()
     assert losses == one.mean()
     assert None not in losses
