@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from eosvos.data.augment import AugmentationConfig
-from eosvos.data.tasks import PlanConfig
+from eosvos.data.tasks import INNER_STEPS, PlanConfig
 from eosvos.learning.meta_gradient import Order, last_only, multi_step
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
@@ -61,6 +62,8 @@ class MetaTraining(Training):
 
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 5
     """Fine-tuning steps of the inner loop."""
+    min_T: int = 0
+    """Draw each task's number of steps from this up to T; 0: always T."""
     order: Order = "first"
     """first: step gradients are constants (the paper's); second: they are differentiated too, at about three times the
     cost; second_in_heads: so in the RoI heads alone."""
@@ -68,7 +71,9 @@ class MetaTraining(Training):
     """Over this first share of the outer steps the test loss after every inner step counts, less and less (MAML++)."""
     rates: RatesConfig = RatesConfig()
     parent: Path | None = None
-    """Checkpoint of jobs/parent_train.py to start from, instead of --backbone-weights."""
+    """Checkpoint to start from, instead of --backbone-weights: of jobs/parent_train.py, or of jobs/meta_train.py, whose
+    learning rates are taken over; with --rates-learning-rate 0 they stay as they are, while the initialization is
+    specialized to another dataset."""
     validate_every: int = 50
     """Outer steps between validations on the held-out sequences; the last step has one too."""
     validation_frames: int = 8
@@ -78,6 +83,8 @@ class MetaTraining(Training):
         super().__post_init__()
         if self.T < 1:
             raise ValueError(f"T: must be at least 1, got {self.T}")
+        if not 0 <= self.min_T <= self.T:
+            raise ValueError(f"min_T: must be within 0 and T ({self.T}), got {self.min_T}")
         if not 0 <= self.multi_step <= 1:
             raise ValueError(f"multi_step: must be within 0 and 1, got {self.multi_step}")
         if self.validate_every < 1:
@@ -85,10 +92,16 @@ class MetaTraining(Training):
         if self.validation_frames < 3:
             raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
 
-    def loss_weights(self, step: int) -> tuple[float, ...]:
-        """Of the test losses after 0 to T inner steps, in outer step ``step``, counted from 0."""
+    def inner_steps(self, epoch: int, index: int) -> int:
+        """Of a task, named by its epoch and index."""
+        if self.min_T == 0:
+            return self.T
+        return int(np.random.default_rng((INNER_STEPS, self.seed, epoch, index)).integers(self.min_T, self.T + 1))
+
+    def loss_weights(self, step: int, inner_steps: int) -> tuple[float, ...]:
+        """Of the test losses after 0 to ``inner_steps`` inner steps, in outer step ``step``, counted from 0."""
         annealing = self.multi_step * self.outer.steps
-        return multi_step(self.T, step / annealing) if step < annealing else last_only(self.T)
+        return multi_step(inner_steps, step / annealing) if step < annealing else last_only(inner_steps)
 
     def validates_at(self, step: int) -> bool:
         """Whether the state after ``step`` outer steps is to be validated."""

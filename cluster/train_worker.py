@@ -110,7 +110,7 @@ def _add(
             learned.form,
             train_batch,
             test_batch,
-            training.loss_weights(step),
+            training.loss_weights(step, training.inner_steps(task.epoch, task.index)),
             seed,
             training.order,
         )

@@ -32,7 +32,7 @@ from eosvos.figures.learned_rates import learned_rates
 from eosvos.figures.training_curve import training_curve
 from eosvos.learning.optimization import Optimization, differing_fields, load
 from eosvos.learning.outer_loop import Learned
-from eosvos.learning.rates import applied, initial_rates
+from eosvos.learning.rates import LearningRates, applied, initial_rates
 from eosvos.metrics.table import write_table
 from eosvos.model.weights import initial_model
 
@@ -119,8 +119,10 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
         "held_out": [dataset.sequences[index].name for index in without],
     }
     parent = training.parent if isinstance(training, MetaTraining) else None
+    rates: LearningRates | None = None
     if parent is not None:
         start = load(parent)
+        rates = start.rates
         _check_unseen(parent, start, facts)
         if different := differing_fields(start.config, training.model):
             raise BadInput(f"{parent}: its model differs from the one configured in {different}")
@@ -133,11 +135,22 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
         initialization = model.state_dict()
     optimization = Optimization(training.model, initialization, None, facts)
     if isinstance(training, MetaTraining):
-        rates = initial_rates(optimization.model(), training.rates, training.seed)
+        _check_rates(training, rates)
+        rates = rates or initial_rates(optimization.model(), training.rates, training.seed)
         print(f"learning rates: {rates}")
         facts |= {"T": training.T, "order": training.order}
         optimization = replace(optimization, rates=rates, facts=facts)
     return optimization, checkpoints.learned_state(optimization, training.outer)
+
+
+def _check_rates(training: MetaTraining, rates: LearningRates | None) -> None:
+    """Raises BadInput where the checkpoint to start from has learning rates of another kind than configured."""
+    wanted = f"{training.rates.rate_level}, {training.rates.rate_form}"
+    if rates is not None and f"{rates.level}, {rates.form}" != wanted:
+        raise BadInput(
+            f"{training.parent}: its learning rates are {rates.level}, {rates.form}, not {wanted}; set --rate-level "
+            f"{rates.level} --rate-form {rates.form} to go on with them"
+        )
 
 
 def _check_unseen(parent: Path, start: Optimization, facts: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import Task, learnable, plan
 from eosvos.learning.meta_gradient import MetaGradient, meta_gradient
-from eosvos.learning.optimization import Optimization, read_safetensors
+from eosvos.learning.optimization import Optimization, load, read_safetensors
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
@@ -113,6 +113,31 @@ def test_a_step_without_a_task_is_skipped(start: MetaTraining, monkeypatch: pyte
     assert [task["loss_at_T"] for task in first["tasks"]] == [None] * 4
     state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]
     assert state == {}
+
+
+def test_rates_can_be_frozen(start: MetaTraining) -> None:
+    assert start.out is not None
+    before = load(start.out / "checkpoints" / "step-000000.safetensors")
+    _run(replace(start, outer=replace(start.outer, rates_learning_rate=0)))
+    after = load(start.out / "last.safetensors")
+    assert before.rates is not None
+    assert after.rates is not None
+    assert all(torch.equal(after.rates.learned[name], value) for name, value in before.rates.learned.items())
+    assert not all(torch.equal(after.initialization[name], value) for name, value in before.initialization.items())
+
+
+def test_weights_of_the_losses_and_numbers_of_steps(training: MetaTraining) -> None:
+    config = replace(training, T=4, multi_step=0.5, outer=replace(training.outer, steps=8))
+    assert [config.loss_weights(step, 2) for step in (0, 2, 4, 7)] == [(0, 0.5, 0.5), (0, 0.25, 0.75), *[(0, 0, 1)] * 2]
+    assert {config.inner_steps(0, index) for index in range(20)} == {4}
+    some = replace(config, min_T=2)
+    drawn = [some.inner_steps(0, index) for index in range(60)]
+    assert set(drawn) == {2, 3, 4}
+    assert drawn == [some.inner_steps(0, index) for index in range(60)]
+    assert drawn != [some.inner_steps(1, index) for index in range(60)]
+    for wrong in ({"min_T": 5}, {"min_T": -1}, {"multi_step": 1.5}):
+        with pytest.raises(ValueError, match=f"^{next(iter(wrong))}: must be"):
+            replace(config, **wrong)  # type: ignore[arg-type]
 
 
 def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTraining) -> None:

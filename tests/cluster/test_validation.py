@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from cluster import checkpoints, progress
@@ -142,6 +143,21 @@ def test_a_parent_that_has_seen_the_held_out_sequences_is_refused(
     assert not (tmp_path / "run").exists()
     optimization, _ = _initial(replace(validating, parent=tmp_path / "same.safetensors"), open_dataset(validating.data))
     assert optimization.facts["held_out"] == [name]
+
+
+def test_training_goes_on_from_the_rates_of_a_checkpoint(run: Path, validating: MetaTraining, tmp_path: Path) -> None:
+    trained = load(run / "last.safetensors").rates
+    assert trained is not None
+    config, dataset = replace(validating, parent=run / "last.safetensors"), open_dataset(validating.data)
+    taken, _ = _initial(config, dataset)
+    assert taken.rates is not None
+    assert all(torch.equal(value, trained.learned[name]) for name, value in taken.rates.learned.items())
+    for field, value in (("rate_level", "tensor"), ("rate_form", "linear")):
+        other = replace(config, rates=replace(config.rates, **{field: value}))
+        with pytest.raises(BadInput, match=r"last.safetensors: its learning rates are neuron, log, not .*" + value):
+            _initial(other, dataset)
+    with pytest.raises(BadInput, match=r"its model differs from the one configured in fpn_channels: 8, not 16"):
+        _initial(replace(config, model=replace(config.model, fpn_channels=16)), dataset)
 
 
 @pytest.mark.parametrize(("after", "warns"), [(0.5, False), (0.96, False), (0.98, True), (1.5, True)])
