@@ -7,7 +7,7 @@ from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
-from eosvos.model.config import MOBILENET_240P, TINY
+from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
 
 _DAVIS_AUGMENTATION = AugmentationConfig(
     rotation=25.0, translation=0.15, saturation=0.0, hue=0.0, channel_permutation=0.3
@@ -62,6 +62,7 @@ META: dict[str, MetaTraining] = {
         gpu=True,
         checkpoint_every=100,
         held_out=0.01,
+        model=ModelConfig(soft_mask_targets=True),
         plan=PlanConfig(frames="one"),
         outer=OuterConfig(
             learning_rate=1e-5,

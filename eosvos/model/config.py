@@ -42,6 +42,14 @@ class ModelConfig:
     """Side of the features pooled for the mask head; mask logits have twice this side."""
     mask_loss: Literal["lovasz_hinge", "cross_entropy"] = "lovasz_hinge"
     """Loss on the mask logits of positive proposals."""
+    soft_mask_targets: bool = False
+    """Take mask targets between 0 and 1 as they are, as the authors' release does, instead of making them binary."""
+    rpn_loss_weight: float = 1.0
+    """Of the two losses of the RPN ..."""
+    box_loss_weight: float = 1.0
+    """... of the classification and the box regression of proposals ..."""
+    mask_loss_weight: float = 1.0
+    """... and of the mask loss, in their sum."""
 
     def __post_init__(self) -> None:
         levels = BACKBONE_LEVELS.get(self.backbone)
@@ -65,6 +73,9 @@ class ModelConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        for name in ("rpn_loss_weight", "box_loss_weight", "mask_loss_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: must be at least 0, got {getattr(self, name)}")
         if self.long_side < self.short_side:
             raise ValueError(f"long_side: must be at least short_side ({self.short_side}), got {self.long_side}")
         if not self.mask_head_channels or min(self.mask_head_channels) < 1:

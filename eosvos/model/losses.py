@@ -5,19 +5,26 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
+IGNORED = 255
+"""Value of mask pixels that no loss looks at."""
+
 
 def lovasz_hinge(logits: Tensor, targets: Tensor) -> Tensor:
     """Lovász hinge, a convex surrogate of the Jaccard loss (Berman et al., CVPR 2018), one per mask.
 
     Args:
         logits: (N, P) float, one row per mask, one column per pixel.
-        targets: (N, P) of the same type, 0 or 1.
+        targets: (N, P) of the same type, in [0, 1], where soft ones count for their part as object and for the rest as
+            background (as in the authors' release); pixels above 1 are ignored.
 
     Returns:
         (N,) losses, each at least 0. The weights of the sorted errors carry no gradient.
     """
+    ignored = targets > 1
+    targets = targets.masked_fill(ignored, 0)
     signs = 2 * targets - 1
-    errors, order = torch.sort(1 - logits * signs, dim=1, descending=True)
+    # An error below 0 counts for nothing, and comes behind all that count.
+    errors, order = torch.sort((1 - logits * signs).masked_fill(ignored, -1), dim=1, descending=True)
     sorted_targets = targets.gather(1, order)
     total = sorted_targets.sum(dim=1, keepdim=True)
     intersection = total - sorted_targets.cumsum(dim=1)
@@ -28,21 +35,26 @@ def lovasz_hinge(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, averaged over pixels: (N, P), (N, P) -> (N,)."""
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+    """Binary cross-entropy, averaged over the pixels that are not ignored: as ``lovasz_hinge``."""
+    counted = targets <= 1
+    losses = F.binary_cross_entropy_with_logits(logits, targets.masked_fill(~counted, 0), reduction="none")
+    return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
 MASK_LOSSES = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}
 
 
-def mask_loss(kind: str, logits: Tensor, boxes: list[Tensor], masks: list[Tensor]) -> Tensor:
+def mask_loss(
+    kind: str, logits: Tensor, boxes: list[Tensor], masks: list[Tensor], soft_targets: bool = False
+) -> Tensor:
     """Loss of the mask head over the positive proposals of a batch.
 
     Args:
         kind: a key of ``MASK_LOSSES``.
         logits: (N, M, M) float, for the proposals of all images in order.
         boxes: per image (N_i, 4) float, pixels of the padded input.
-        masks: per image (H, W), the object's mask, 0 or 1.
+        masks: per image (H, W), the object's mask, 0, 1 or ``IGNORED``.
+        soft_targets: take the masks as they come out of RoIAlign, instead of 1 from one half on and else 0.
 
     Returns:
         scalar: the mean over proposals; 0 with a gradient of 0 where there is none.
@@ -56,5 +68,6 @@ def mask_loss(kind: str, logits: Tensor, boxes: list[Tensor], masks: list[Tensor
             for mask, proposals in zip(masks, boxes, strict=True)
         ]
     )
-    binary = (targets >= 0.5).to(logits.dtype)
-    return MASK_LOSSES[kind](logits.flatten(1), binary.flatten(1)).mean()
+    if not soft_targets:
+        targets = torch.where(targets > 1, targets, (targets >= 0.5).to(logits.dtype))
+    return MASK_LOSSES[kind](logits.flatten(1), targets.flatten(1)).mean()

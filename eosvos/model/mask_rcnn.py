@@ -16,7 +16,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from eosvos.model.backbones import build_backbone
 from eosvos.model.config import BACKBONE_LEVELS, ModelConfig
-from eosvos.model.losses import mask_loss
+from eosvos.model.losses import IGNORED, mask_loss
 from eosvos.model.roi_align import PyramidRoIAlign
 from eosvos.model.sampling import SeededSampler
 
@@ -77,7 +77,7 @@ class ReplayableRPN(RegionProposalNetwork):  # type: ignore[misc]
 class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
     """RoI heads with a configurable mask loss in training and one best detection in segmentation."""
 
-    mask_loss: str
+    config: ModelConfig
 
     def forward(
         self,
@@ -116,7 +116,7 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         positive = [boxes[label > 0] for boxes, label in zip(proposals, labels, strict=True)]
         logits = self._mask_logits(features, positive, image_shapes)
         masks = [target["masks"][0] for target in targets]
-        mask = mask_loss(self.mask_loss, logits, positive, masks)
+        mask = mask_loss(self.config.mask_loss, logits, positive, masks, self.config.soft_mask_targets)
         return {"loss_classifier": classification, "loss_box_reg": box, "loss_mask": mask}
 
     def _mask_logits(
@@ -193,7 +193,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             mask_predictor=MaskRCNNPredictor(hidden, hidden, num_classes=2),
         )
         heads.fg_bg_sampler = SeededSampler(config.roi_samples, 0.25)
-        heads.mask_loss = config.mask_loss
+        heads.config = config
         transform = GeneralizedRCNNTransform(config.short_side, config.long_side, IMAGE_MEAN, IMAGE_STD)
         super().__init__(backbone, rpn, heads, transform)
         self.config = config
@@ -205,7 +205,9 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         return ImageList(self.transform.batch_images(scaled), [tuple(image.shape[-2:]) for image in images])
 
     def batch(self, images: list[Tensor], masks: list[Tensor]) -> Batch:
-        """Frames (3, H, W) uint8 and the object's masks (H, W), above 0 on the object -> a batch to learn from.
+        """Frames (3, H, W) uint8 and the object's masks (H, W) -> a batch to learn from.
+
+        Masks are above 0 on the object, and ``IGNORED`` where the mask loss is not to look.
 
         Raises:
             ValueError: a mask without an object.
@@ -214,12 +216,13 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         like = image_list.tensors
         targets = []
         for mask in masks:
-            ys, xs = torch.where(mask > 0)
+            ys, xs = torch.where((mask > 0) & (mask != IGNORED))
             if len(ys) == 0:
                 raise ValueError("a frame to learn from needs a mask that is not empty")
             box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]  # ends one beyond the object
             padded = torch.zeros(like.shape[-2:], dtype=torch.uint8, device=like.device)
-            padded[: mask.shape[0], : mask.shape[1]] = (mask > 0).to(like.device)
+            values = torch.where(mask == IGNORED, mask, (mask > 0).to(mask.dtype))
+            padded[: mask.shape[0], : mask.shape[1]] = values.to(like.device)
             targets.append(
                 {
                     "boxes": torch.tensor([[float(side) for side in box]], dtype=like.dtype, device=like.device),
@@ -232,7 +235,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
     def forward(
         self, batch: Batch, generator: torch.Generator, proposals: list[Tensor] | None = None
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """The five losses on a batch, unweighted scalars, and the proposals that they are of.
+        """The five losses on a batch, scalars, each times its weight, and the proposals that they are of.
 
         Args:
             batch: frames and targets.
@@ -248,7 +251,14 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         features = self.backbone(batch.images.tensors)
         proposals, rpn_losses = self.rpn(batch.images, self._proposing(features), batch.targets)
         _, head_losses = self.roi_heads(features, proposals, batch.images.image_sizes, batch.targets)
-        return {**rpn_losses, **head_losses}, proposals
+        weights = {
+            "loss_objectness": self.config.rpn_loss_weight,
+            "loss_rpn_box_reg": self.config.rpn_loss_weight,
+            "loss_classifier": self.config.box_loss_weight,
+            "loss_box_reg": self.config.box_loss_weight,
+            "loss_mask": self.config.mask_loss_weight,
+        }
+        return {name: weights[name] * value for name, value in (rpn_losses | head_losses).items()}, proposals
 
     def _proposing(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The pyramid levels that have anchors: the coarsest."""

@@ -10,36 +10,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eosvos.model.losses import cross_entropy, lovasz_hinge, mask_loss
+from eosvos.model.losses import IGNORED, cross_entropy, lovasz_hinge, mask_loss
 
 
-def _jaccard_loss(wrong: set[int], foreground: set[int]) -> float:
-    """1 - IoU of the foreground and the prediction that is wrong in just the pixels ``wrong``."""
-    predicted = foreground ^ wrong
-    union = foreground | predicted
-    return 1 - len(foreground & predicted) / len(union) if union else 0.0
+def _jaccard_loss(wrong: set[int], targets: np.ndarray) -> float:
+    """1 - IoU where just the pixels ``wrong`` are; a soft target is in part object, in part background."""
+    intersection = sum(t for i, t in enumerate(targets) if i not in wrong)
+    union = sum(targets) + sum(1 - targets[i] for i in wrong)
+    return 1 - intersection / union if union else 0.0
 
 
 def _hinge_by_definition(logits: np.ndarray, targets: np.ndarray) -> float:
     """Lovász extension of the Jaccard loss at the hinge errors: sorted errors times the rise that each pixel brings."""
+    logits, targets = logits[targets <= 1], targets[targets <= 1]
     errors = [1 - z * (2 * t - 1) for z, t in zip(logits, targets, strict=True)]
-    foreground = {i for i, t in enumerate(targets) if t == 1}
     wrong: set[int] = set()
     loss = before = 0.0
     for pixel in sorted(range(len(errors)), key=lambda i: -errors[i]):
         wrong.add(pixel)
-        after = _jaccard_loss(wrong, foreground)
+        after = _jaccard_loss(wrong, targets)
         loss += max(errors[pixel], 0.0) * (after - before)
         before = after
     return loss
 
 
-def _numbers(seed: int, masks: int, pixels: int, share: float) -> tuple[Tensor, Tensor]:
+def _numbers(
+    seed: int, masks: int, pixels: int, share: float, soft: bool = False, ignored: float = 0.0
+) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, (masks, pixels))  # without ties
-    return torch.from_numpy(logits).requires_grad_(), torch.from_numpy((rng.random((masks, pixels)) < share) * 1.0)
+    targets = (rng.random((masks, pixels)) < share) * 1.0
+    if soft:
+        targets = np.clip(targets + rng.normal(0, 0.3, targets.shape), 0, 1)
+    targets[rng.random(targets.shape) < ignored] = IGNORED
+    return torch.from_numpy(logits).requires_grad_(), torch.from_numpy(targets)
 
 
+KINDS: dict[str, Any] = {"soft": st.booleans(), "ignored": st.sampled_from([0.0, 0.3, 1.0])}
 CASES: dict[str, Any] = {
     "seed": st.integers(0, 2**32 - 1),
     "masks": st.integers(1, 3),
@@ -48,10 +55,12 @@ CASES: dict[str, Any] = {
 }
 
 
-@given(**CASES)
-@settings(max_examples=60)
-def test_lovasz_hinge_by_definition(seed: int, masks: int, pixels: int, share: float) -> None:
-    logits, targets = _numbers(seed, masks, pixels, share)
+@given(**CASES, **KINDS)
+@settings(max_examples=100)
+def test_lovasz_hinge_by_definition(
+    seed: int, masks: int, pixels: int, share: float, soft: bool, ignored: float
+) -> None:
+    logits, targets = _numbers(seed, masks, pixels, share, soft, ignored)
     losses = lovasz_hinge(logits, targets)
     assert losses.shape == (masks,)
     values, binary = logits.detach().numpy(), targets.numpy()
@@ -59,10 +68,12 @@ def test_lovasz_hinge_by_definition(seed: int, masks: int, pixels: int, share: f
     np.testing.assert_allclose(losses.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
-@given(**CASES)
-@settings(max_examples=15)
-def test_gradient_of_lovasz_hinge_is_a_finite_difference(seed: int, masks: int, pixels: int, share: float) -> None:
-    logits, targets = _numbers(seed, masks, pixels, share)
+@given(**CASES, **KINDS)
+@settings(max_examples=20)
+def test_gradient_of_lovasz_hinge_is_a_finite_difference(
+    seed: int, masks: int, pixels: int, share: float, soft: bool, ignored: float
+) -> None:
+    logits, targets = _numbers(seed, masks, pixels, share, soft, ignored)
     (gradient,) = torch.autograd.grad(lovasz_hinge(logits, targets).sum(), logits)
     values, binary, step = logits.detach().numpy(), targets.numpy(), 1e-7
     for mask in range(masks):
@@ -81,11 +92,16 @@ def test_lovasz_hinge_known_values() -> None:
     assert lovasz_hinge(logits - 3, torch.ones(1, 4)).item() == pytest.approx(4)  # every pixel of it, a quarter each
 
 
-@given(**CASES)
-@settings(max_examples=20)
-def test_cross_entropy_is_torchs(seed: int, masks: int, pixels: int, share: float) -> None:
-    logits, targets = _numbers(seed, masks, pixels, share)
-    expected = torch.stack([F.binary_cross_entropy(z.sigmoid(), t) for z, t in zip(logits, targets, strict=True)])
+@given(**CASES, **KINDS)
+@settings(max_examples=30)
+def test_cross_entropy_is_torchs(seed: int, masks: int, pixels: int, share: float, soft: bool, ignored: float) -> None:
+    logits, targets = _numbers(seed, masks, pixels, share, soft, ignored)
+    expected = torch.stack(
+        [
+            F.binary_cross_entropy(z[t <= 1].sigmoid(), t[t <= 1]) if bool((t <= 1).any()) else z.sum() * 0
+            for z, t in zip(logits, targets, strict=True)
+        ]
+    )
     torch.testing.assert_close(cross_entropy(logits, targets), expected, rtol=1e-9, atol=1e-12)
     ours, theirs = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (cross_entropy(logits, targets), expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
@@ -113,6 +129,14 @@ def test_each_proposal_gets_its_part_of_its_own_mask(kind: str) -> None:
     assert bool((soft == 0.5).any())
     loss = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}[kind](logits.flatten(1), (soft >= 0.5) * 1.0)
     assert mask_loss(kind, logits, boxes, masks).item() == pytest.approx(loss.mean().item(), rel=1e-6)
+    function = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}[kind]
+    expected = function(logits.flatten(1), soft).mean().item()
+    assert mask_loss(kind, logits, boxes, masks, soft_targets=True).item() == pytest.approx(expected, rel=1e-6)
+    masks[0][:9, :5] = IGNORED  # the first box's columns 0 to 4: of each row of bins the first three have a part in it
+    targets = (soft >= 0.5) * 1.0
+    targets[0].view(4, 4)[:, :3] = IGNORED
+    expected = function(logits.flatten(1), targets).mean().item()
+    assert mask_loss(kind, logits, boxes, masks).item() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["lovasz_hinge", "cross_entropy"])

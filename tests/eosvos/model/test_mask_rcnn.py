@@ -18,6 +18,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from eosvos.learning.inner_loop import generator
 from eosvos.model.backbones import build_backbone, count_parameters
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
+from eosvos.model.losses import IGNORED
 from eosvos.model.mask_rcnn import MaskRCNN, paste
 from eosvos.model.normalization import to_group_norm
 from eosvos.model.weights import initial_model
@@ -275,11 +276,36 @@ def test_levels_without_an_anchor_size_propose_nothing(micro: ModelConfig, scene
     assert pooled == [4, 4]  # while boxes are pooled from all
 
 
+def test_weights_of_the_losses(micro: ModelConfig, scene: Callable[..., Any]) -> None:
+    image, mask = scene(0)
+    sums = {"rpn": 0.0, "box": 0.0, "mask": 0.0}
+    kinds = {"loss_objectness": "rpn", "loss_rpn_box_reg": "rpn", "loss_classifier": "box", "loss_box_reg": "box"}
+    plain = initial_model(micro, "none", seed=0)[0]
+    for name, value in plain(plain.batch([image], [mask]), generator(0))[0].items():
+        sums[kinds.get(name, "mask")] += float(value.detach())
+    weights = {"rpn_loss_weight": 0.5, "box_loss_weight": 2.0, "mask_loss_weight": 0.0}
+    weighted = initial_model(replace(micro, **weights), "none", seed=0)[0]  # type: ignore[arg-type]
+    loss = weighted.loss(weighted.batch([image], [mask]), generator(0))
+    assert loss.item() == pytest.approx(0.5 * sums["rpn"] + 2 * sums["box"], rel=1e-6)
+
+
+def test_ignored_pixels_are_no_part_of_the_object(micro: ModelConfig, scene: Callable[..., Any]) -> None:
+    image, mask = scene(0)
+    model = initial_model(micro, "none", seed=0)[0]
+    (plain,) = model.batch([image], [mask]).targets
+    mask[0, 0] = IGNORED
+    (target,) = model.batch([image], [mask]).targets
+    assert torch.equal(target["boxes"], plain["boxes"])
+    assert target["masks"][0, 0, 0] == IGNORED
+    assert torch.equal(target["masks"][0, 1:], plain["masks"][0, 1:])
+
+
 BAD_CONFIGS: dict[str, dict[str, Any]] = {
     "backbone 'vgg'": {"backbone": "vgg"},
     "anchor_sizes: resnet50 needs 1 to 5 values, got 6": {"anchor_sizes": (1, 2, 3, 4, 5, 6)},
     "backbone tiny": {"backbone": "tiny", "anchor_sizes": (1, 2, 3, 4), "normalization": "frozen_batch"},
     "fpn_channels: must be at least 1, got 0": {"fpn_channels": 0},
+    "mask_loss_weight: must be at least 0, got -1": {"mask_loss_weight": -1},
     "long_side: must be at least short_side": {"short_side": 10, "long_side": 9},
     "mask_head_channels: needs at least one": {"mask_head_channels": ()},
 }
