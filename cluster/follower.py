@@ -115,8 +115,7 @@ def collapse_warning(rows: list[Row]) -> str:
 
 
 def _name(task: Mapping[str, Any]) -> str:
-    first, second = task["frames"]
-    return f"{task['sequence']} object {task['object']} frames {first} and {second}"
+    return f"{task['sequence']} object {task['object']} frames {', '.join(map(str, task['frames']))}"
 
 
 def _metrics(row: Row) -> tuple[int, Mapping[str, float]]:

@@ -125,4 +125,5 @@ class _Maker:
 
 def _task(text: str) -> Task:
     values = json.loads(text)
-    return Task(**{**values, "donor": values["donor"] and Donor(**values["donor"])})
+    donor = values["donor"] and Donor(**{**values["donor"], "frames": tuple(values["donor"]["frames"])})
+    return Task(**{**values, "frames": tuple(values["frames"]), "donor": donor})

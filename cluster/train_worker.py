@@ -101,8 +101,8 @@ def _add(
     """Adds one task's gradient in outer step ``step``, from 0, to ``total``, unless it is not finite."""
     slot, seed = task.position % training.outer.meta_batch, (training.seed, task.epoch, task.index)
     if isinstance(training, MetaTraining):
-        train_batch = model.batch([frames.train_image], [frames.train_mask])
-        test_batch = model.batch([frames.test_image], [frames.test_mask])
+        train_batch = model.batch(list(frames.train_images), list(frames.train_masks))
+        test_batch = model.batch(list(frames.test_images), list(frames.test_masks))
         meta = meta_gradient(
             model,
             learned.initialization_views,
@@ -117,7 +117,8 @@ def _add(
         if meta.finite and math.isfinite(meta.loss_at_0):
             total.add(slot, meta.initialization, meta.rates, meta.loss_at_0, meta.loss_at_T)
         return
-    batch = model.batch([frames.train_image, frames.test_image], [frames.train_mask, frames.test_mask])
+    images, masks = [*frames.train_images, *frames.test_images], [*frames.train_masks, *frames.test_masks]
+    batch = model.batch(images, masks)
     loss, gradient = parent_gradient(model, learned.initialization_views, batch, seed)
     if math.isfinite(loss) and all(bool(torch.isfinite(part).all()) for part in gradient):
         total.add(slot, gradient, [], loss, loss)
@@ -136,7 +137,7 @@ def _losses(
         row["loss_at_T"] = sum(at_T for _, at_T in kept) / len(kept)
     row["tasks"] = []
     for task, own in zip(tasks, losses, strict=True):
-        sequence, object_id, *frames = task.target
+        sequence, object_id, frames = task.target
         named = {"sequence": dataset.sequences[sequence].name, "object": object_id, "frames": frames}
         at_0 = {"loss_at_0": own and own[0]} if is_meta else {}
         row["tasks"].append(named | at_0 | {"loss_at_T": own and own[1]})

@@ -21,7 +21,7 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Ranges of the random transformations; colour and flip are shared by a task's two frames.
+    """Ranges of the random transformations; colour and flip are shared by a task's frames.
 
     The defaults are those of the authors' release (``custom_transforms.py``).
     """
@@ -57,12 +57,12 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class TaskFrames:
-    """A task as the learner sees it: frames (3, H, W) uint8 and the target's masks (H, W) uint8, 0 or 1."""
+    """A task as the learner sees it: frames (N, 3, H, W) uint8 and the target's masks (N, H, W) uint8, 0 or 1."""
 
-    train_image: Tensor
-    train_mask: Tensor
-    test_image: Tensor
-    test_mask: Tensor
+    train_images: Tensor
+    train_masks: Tensor
+    test_images: Tensor
+    test_masks: Tensor
 
 
 def task_frames(
@@ -84,19 +84,22 @@ def task_frames(
     """
     rng = np.random.default_rng((AUGMENTATION, seed, task.epoch, task.index))
     look = _Look.draw(config, rng)
-    frames: list[Tensor] = []
-    for moment in ("train_frame", "test_frame"):
-        image, mask = _object(sequences, task.sequence, getattr(task, moment), task.object_id, short_side, long_side)
+    images: list[Tensor] = []
+    masks: list[Tensor] = []
+    for place, frame in enumerate(task.frames):
+        image, mask = _object(sequences, task.sequence, frame, task.object_id, short_side, long_side)
         if look.flip:
             image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
         image, mask = _warp_keeping_object(image, mask, config, rng)
         if task.donor is not None:
             donor = _object(
-                sequences, task.donor.sequence, getattr(task.donor, moment), task.donor.object_id, short_side, long_side
+                sequences, task.donor.sequence, task.donor.frames[place], task.donor.object_id, short_side, long_side
             )
             image, mask = _paste(image, mask, *donor, task.donor.is_target, config, rng)
-        frames += [look.apply(image), mask]
-    return TaskFrames(*frames)
+        images.append(look.apply(image))
+        masks.append(mask)
+    first = task.train_frames
+    return TaskFrames(*(torch.stack(p) for p in (images[:first], masks[:first], images[first:], masks[first:])))
 
 
 def resized(image: Tensor, short_side: int, long_side: int) -> Tensor:
@@ -121,7 +124,7 @@ def input_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[
 
 @dataclass(frozen=True)
 class _Look:
-    """What both frames of a task share."""
+    """What the frames of a task share."""
 
     flip: bool
     factors: tuple[float, float, float, float]

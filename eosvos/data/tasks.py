@@ -1,4 +1,4 @@
-"""Tasks: a sequence, an object, a frame to fine-tune on and a frame to do well on; the seeded plan of them."""
+"""Tasks: a sequence, an object, frames to fine-tune on and frames to do well on; the seeded plan of them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,23 +25,29 @@ class PlanConfig:
     """How tasks are drawn."""
 
     frames: Literal["two", "one"] = "two"
-    """Train and test on two different frames of a sequence, or on one frame augmented twice (the paper's choice)."""
+    """Train and test on different frames of a sequence, or on one frame augmented anew (the paper's choice)."""
+    train_frames: int = 1
+    """Frames to fine-tune on in each task."""
+    test_frames: int = 1
+    """Frames to do well on in each task: each more costs as much as an inner step, and makes the meta-gradient calmer."""
     paste: float = 0.0
     """Share of the tasks into which an object of another sequence is pasted; half of the time it is the target."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.paste <= 1:
             raise ValueError(f"paste: must be within 0 and 1, got {self.paste}")
+        for name in ("train_frames", "test_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
 class Donor:
-    """An object of another sequence, to be pasted into a task's two frames."""
+    """An object of another sequence, to be pasted into a task's frames, one of ``frames`` (positions) into each."""
 
     sequence: int
     object_id: int
-    train_frame: int
-    test_frame: int
+    frames: tuple[int, ...]
     is_target: bool
 
 
@@ -54,7 +60,8 @@ class Task:
         position: place in the whole training, ``epoch * objects + index``.
         sequence: index of the sequence in its dataset.
         object_id: the object that is the target, or that shares the frame with a pasted target.
-        train_frame, test_frame: positions in the sequence.
+        frames: positions in the sequence, ``train_frames`` to fine-tune on, then those to do well on.
+        train_frames: how many of them to fine-tune on.
         donor: the object to paste in, or None.
     """
 
@@ -63,15 +70,15 @@ class Task:
     position: int
     sequence: int
     object_id: int
-    train_frame: int
-    test_frame: int
+    frames: tuple[int, ...]
+    train_frames: int
     donor: Donor | None
 
     @property
-    def target(self) -> tuple[int, int, int, int]:
-        """Sequence, object id, train and test frame of what is to be segmented: the donor's where it is the target."""
+    def target(self) -> tuple[int, int, tuple[int, ...]]:
+        """Sequence, object id and frames of what is to be segmented: the donor's where it is the target."""
         own = self.donor if self.donor is not None and self.donor.is_target else self
-        return own.sequence, own.object_id, own.train_frame, own.test_frame
+        return own.sequence, own.object_id, own.frames
 
 
 def held_out(sequences: int, share: float, seed: int) -> tuple[int, ...]:
@@ -143,14 +150,17 @@ def plan_epoch(visible: Sequence[Visible], config: PlanConfig, seed: int, epoch:
     for index, place in enumerate(order):
         rng = np.random.default_rng((TASK, seed, epoch, index))
         sequence, object_id = objects[int(place)]
-        train, test = _two_frames(rng, visible[sequence][object_id], config.frames)
+        count = config.train_frames + config.test_frames
+        frames = _drawn_frames(rng, visible[sequence][object_id], count, config.frames)
         donor = None
         if rng.random() < config.paste:
             other, other_id = objects[rng.integers(len(objects))]
             while other == sequence:  # at least two sequences have objects, so this ends
                 other, other_id = objects[rng.integers(len(objects))]
-            donor = Donor(other, other_id, *_two_frames(rng, visible[other][other_id], "two"), bool(rng.random() < 0.5))
-        tasks.append(Task(epoch, index, epoch * len(objects) + index, sequence, object_id, train, test, donor))
+            donor_frames = _drawn_frames(rng, visible[other][other_id], count, "two")
+            donor = Donor(other, other_id, donor_frames, bool(rng.random() < 0.5))
+        position = epoch * len(objects) + index
+        tasks.append(Task(epoch, index, position, sequence, object_id, frames, config.train_frames, donor))
     return tasks
 
 
@@ -175,9 +185,9 @@ def share(tasks: Iterator[Task], meta_batch: int, worker: int, workers: int) -> 
     return (task for task in tasks if task.position % meta_batch % workers == worker)
 
 
-def _two_frames(rng: np.random.Generator, frames: Sequence[int], kind: str) -> tuple[int, int]:
+def _drawn_frames(rng: np.random.Generator, frames: Sequence[int], count: int, kind: str) -> tuple[int, ...]:
+    """``count`` of the frames: all the same one, or different ones as far as there are enough."""
     if kind == "one" or len(frames) == 1:
-        frame = frames[int(rng.integers(len(frames)))]
-        return frame, frame
-    first, second = rng.choice(len(frames), size=2, replace=False).tolist()
-    return frames[first], frames[second]
+        return (frames[int(rng.integers(len(frames)))],) * count
+    chosen = rng.choice(len(frames), size=min(count, len(frames)), replace=False).tolist()
+    return tuple(frames[chosen[i % len(chosen)]] for i in range(count))

@@ -93,8 +93,8 @@ def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
     losses = [(meta.loss_at_0, meta.loss_at_T) for meta in sound[:3]]
     losses.insert(1, (None, None))
     for row, task, (at_0, at_T) in zip(first["tasks"], tasks, losses, strict=True):
-        sequence, object_id, *frames = task.target
-        assert (row["sequence"], row["object"], row["frames"]) == (f"train-{sequence:05d}", object_id, frames)
+        sequence, object_id, frames = task.target
+        assert (row["sequence"], row["object"], row["frames"]) == (f"train-{sequence:05d}", object_id, list(frames))
         assert (row["loss_at_0"], row["loss_at_T"]) == (pytest.approx(at_0), pytest.approx(at_T))
     assert first["loss_at_T"] == pytest.approx(sum(meta.loss_at_T for meta in sound[:3]) / 3)
     assert first["helped"] == pytest.approx(sum(meta.loss_at_T < meta.loss_at_0 for meta in sound[:3]) / 3)

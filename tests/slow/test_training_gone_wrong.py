@@ -32,8 +32,8 @@ def test_every_task_of_both_workers_dropped(
     printed = capsys.readouterr().out
     assert "step 1/1  skipped, as every task was dropped" in printed
     for task in plan(learnable(open_dataset(training.data)), training.plan, training.seed, 4, 0, 1):
-        sequence, object_id, train_frame, test_frame = task.target
-        name = f"train-{sequence:05d} object {object_id} frames {train_frame} and {test_frame}"
+        sequence, object_id, (train_frame, test_frame) = task.target
+        name = f"train-{sequence:05d} object {object_id} frames {train_frame}, {test_frame}"
         assert f"step 1: dropped a task whose loss is not finite: {name}" in printed
     assert printed.count("dropped a task") == 4
     before, after = (load(folder / "checkpoints" / f"step-{step:06d}.safetensors") for step in (0, 1))

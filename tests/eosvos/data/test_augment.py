@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import load, save
 from torch import Tensor
 
 from eosvos.data import augment
@@ -60,8 +61,8 @@ def sequences() -> tuple[Sequence, ...]:
 
 
 def _task(index: int = 0, donor: int | None = None, is_target: bool = False) -> Task:
-    pasted = None if donor is None else Donor(donor, 1, 0, 1, is_target)
-    return Task(0, index, index, 0, 1, 0, 1, pasted)
+    pasted = None if donor is None else Donor(donor, 1, (0, 1), is_target)
+    return Task(0, index, index, 0, 1, (0, 1), 1, pasted)
 
 
 def _frames(sequences: tuple[Sequence, ...], task: Task, config: AugmentationConfig, seed: int = SEED) -> TaskFrames:
@@ -69,7 +70,7 @@ def _frames(sequences: tuple[Sequence, ...], task: Task, config: AugmentationCon
 
 
 def _both(frames: TaskFrames) -> list[tuple[Tensor, Tensor]]:
-    return [(frames.train_image, frames.train_mask), (frames.test_image, frames.test_mask)]
+    return [(frames.train_images[0], frames.train_masks[0]), (frames.test_images[0], frames.test_masks[0])]
 
 
 def _near(image: Tensor, colour: tuple[int, int, int]) -> Tensor:
@@ -117,13 +118,13 @@ def test_image_and_mask_move_together(sequences: tuple[Sequence, ...], index: in
 def test_each_frame_has_its_own_warp_and_shares_its_flip_and_colours(sequences: tuple[Sequence, ...]) -> None:
     same = (_sequence("same", HOST, [(4, 6, 20, 18)] * 2, (HEIGHT, WIDTH)),)
     warped = _frames(same, _task(), replace(GEOMETRY, flip=0))
-    assert not torch.equal(warped.train_mask, warped.test_mask)
+    assert not torch.equal(warped.train_masks[0], warped.test_masks[0])
     flipped = set()
     for index in range(20):
         frames = _frames(same, _task(index), replace(LOOK, flip=0.5))
-        assert torch.equal(frames.train_image, frames.test_image)
-        assert torch.equal(frames.train_mask, frames.test_mask)
-        xs = torch.where(frames.train_mask > 0)[1]
+        assert torch.equal(frames.train_images[0], frames.test_images[0])
+        assert torch.equal(frames.train_masks[0], frames.test_masks[0])
+        xs = torch.where(frames.train_masks[0] > 0)[1]
         flipped.add((int(xs.min()), int(xs.max()) + 1))
     assert flipped == {(4, 20), (WIDTH - 20, WIDTH - 4)}
 
@@ -133,10 +134,10 @@ def test_colours_change_the_image_alone(sequences: tuple[Sequence, ...]) -> None
     for field in ("brightness", "contrast", "saturation", "hue", "channel_permutation"):
         value = 0.5 if field == "hue" else 1.0
         changed = [_frames(sequences, _task(index), replace(IDENTITY, **{field: value})) for index in range(4)]
-        assert any(not torch.equal(frames.train_image, plain.train_image) for frames in changed), field
-        assert all(torch.equal(frames.train_mask, plain.train_mask) for frames in changed), field
+        assert any(not torch.equal(frames.train_images[0], plain.train_images[0]) for frames in changed), field
+        assert all(torch.equal(frames.train_masks[0], plain.train_masks[0]) for frames in changed), field
     permuted = replace(IDENTITY, channel_permutation=1)
-    images = [_frames(sequences, _task(index), permuted).train_image for index in range(20)]
+    images = [_frames(sequences, _task(index), permuted).train_images[0] for index in range(20)]
     assert len({tuple(image[:, 20, 30].tolist()) for image in images}) == 6
     assert all(sorted(image[:, 20, 30].tolist()) == sorted(HOST) for image in images)
 
@@ -182,7 +183,7 @@ def test_pasted_objects_land_all_over_the_frame(sequences: tuple[Sequence, ...])
             centres.append((float(xs.double().mean()) / WIDTH, float(ys.double().mean()) / HEIGHT))
     low, high = torch.tensor(centres).amin(dim=0), torch.tensor(centres).amax(dim=0)
     assert bool((low < 0.2).all() and (high > 0.8).all())
-    assert any(bool((_near(_frames(sequences, _task(i, 1), IDENTITY).train_image, DONOR)).any()) for i in range(5))
+    assert any(bool((_near(_frames(sequences, _task(i, 1), IDENTITY).train_images[0], DONOR)).any()) for i in range(5))
 
 
 @pytest.mark.parametrize("index", range(6))
@@ -207,15 +208,28 @@ def test_a_warp_that_loses_the_object_is_left_out(
     monkeypatch.setattr(augment, "_warp", lost)
     plain = _frames(sequences, _task(), IDENTITY)
     assert len(tries) == 2 * augment.TRIES
-    assert torch.equal(plain.train_image, sequences[0].frame(0)[0])
+    assert torch.equal(plain.train_images[0], sequences[0].frame(0)[0])
     distractor = _frames(sequences, _task(0, 1), IDENTITY)
-    assert torch.equal(distractor.train_image, plain.train_image)
-    assert torch.equal(distractor.train_mask, plain.train_mask)
+    assert torch.equal(distractor.train_images[0], plain.train_images[0])
+    assert torch.equal(distractor.train_masks[0], plain.train_masks[0])
     target = _frames(sequences, _task(0, 1, True), IDENTITY)
     donor_image, donor_mask = sequences[1].frame(0)
     assert donor_mask is not None
-    assert torch.equal(target.train_mask, donor_mask)
-    assert torch.equal(target.train_image, torch.where(donor_mask.bool(), donor_image, plain.train_image))
+    assert torch.equal(target.train_masks[0], donor_mask)
+    assert torch.equal(target.train_images[0], torch.where(donor_mask.bool(), donor_image, plain.train_images[0]))
+
+
+def test_several_frames_of_each_kind(sequences: tuple[Sequence, ...]) -> None:
+    task = replace(_task(0, 1), frames=(0, 1, 0, 1, 1), train_frames=2, donor=Donor(1, 1, (1, 0, 1, 0, 0), False))
+    frames = _frames(sequences, task, AugmentationConfig())
+    assert frames.train_images.shape == (2, 3, HEIGHT, WIDTH)
+    assert frames.train_masks.shape == (2, HEIGHT, WIDTH)
+    assert frames.test_images.shape == (3, 3, HEIGHT, WIDTH)
+    assert frames.test_masks.shape == (3, HEIGHT, WIDTH)
+    everything = [*frames.train_images, *frames.test_images]
+    assert not any(torch.equal(a, b) for i, a in enumerate(everything) for b in everything[:i])  # each its own warp
+    packed = save({field.name: getattr(frames, field.name) for field in fields(frames)})  # as the stream sends them
+    assert all(torch.equal(value, getattr(frames, name)) for name, value in load(packed).items())
 
 
 def test_a_distractor_that_covers_everything_is_not_pasted() -> None:
@@ -226,8 +240,8 @@ def test_a_distractor_that_covers_everything_is_not_pasted() -> None:
     seen = 0
     for index in range(10):
         frames = _frames(sequences, _task(index, 1), IDENTITY)
-        assert int(frames.train_mask.sum()) >= 0.4 * 36
-        seen += int(torch.equal(frames.train_image, sequences[0].frame(0)[0]))
+        assert int(frames.train_masks[0].sum()) >= 0.4 * 36
+        seen += int(torch.equal(frames.train_images[0], sequences[0].frame(0)[0]))
     assert seen < 10  # at other places it hides less
 
 
@@ -267,7 +281,7 @@ def test_a_frame_that_does_not_show_the_object(
     sequences: tuple[Sequence, ...], make_sequence: Callable[..., Any]
 ) -> None:
     with pytest.raises(BadInput, match=r"^made/host/00001: object 2 is not in its mask.*encode the dataset again"):
-        _frames(sequences, replace(_task(), object_id=2, train_frame=1), IDENTITY)
+        _frames(sequences, replace(_task(), object_id=2, frames=(1, 1)), IDENTITY)
     unlabelled = make_sequence("some", [np.ones((48, 64), np.uint8), None])
     with pytest.raises(BadInput, match=r"^made/some/00001: object 1"):
         _frames((unlabelled,), _task(), IDENTITY)

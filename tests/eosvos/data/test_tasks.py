@@ -18,7 +18,13 @@ from eosvos.errors import BadInput
 
 FRAMES = st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True).map(lambda f: tuple(sorted(f)))
 VISIBLE = st.lists(st.dictionaries(st.integers(1, 9), FRAMES, min_size=1, max_size=3), min_size=2, max_size=5)
-CONFIGS = st.builds(PlanConfig, frames=st.sampled_from(["one", "two"]), paste=st.sampled_from([0.0, 0.5, 1.0]))
+CONFIGS = st.builds(
+    PlanConfig,
+    frames=st.sampled_from(["one", "two"]),
+    train_frames=st.integers(1, 3),
+    test_frames=st.integers(1, 3),
+    paste=st.sampled_from([0.0, 0.5, 1.0]),
+)
 SEEDS = st.integers(0, 1000)
 MANY: list[Visible] = [{1: (0, 3, 5), 4: (2,)}, {1: tuple(range(9))}, {2: (1, 2), 3: (0, 1, 2, 3)}] * 20
 
@@ -38,16 +44,18 @@ def test_an_epoch_has_every_object_once_and_frames_that_show_it(
     assert [task.index for task in tasks] == list(range(len(tasks)))
     for task in tasks:
         frames = visible[task.sequence][task.object_id]
-        assert {task.train_frame, task.test_frame} <= set(frames)
-        assert (task.train_frame != task.test_frame) == (config.frames == "two" and len(frames) > 1)
+        count = config.train_frames + config.test_frames
+        assert (len(task.frames), task.train_frames) == (count, config.train_frames)
+        assert set(task.frames) <= set(frames)
+        assert len(set(task.frames)) == (min(count, len(frames)) if config.frames == "two" else 1)
         assert task.epoch == epoch
         assert task.position == epoch * len(tasks) + task.index
         if task.donor is not None:
             assert config.paste > 0
             assert task.donor.sequence != task.sequence
             shown = visible[task.donor.sequence][task.donor.object_id]
-            assert {task.donor.train_frame, task.donor.test_frame} <= set(shown)
-            assert (task.donor.train_frame != task.donor.test_frame) == (len(shown) > 1)
+            assert set(task.donor.frames) <= set(shown)
+            assert (len(task.donor.frames), len(set(task.donor.frames))) == (count, min(count, len(shown)))
         else:
             assert config.paste < 1
 
@@ -92,9 +100,9 @@ def test_the_plan_is_a_pure_function_of_its_arguments() -> None:
 
 def test_two_frames_in_either_order_and_one_frame_twice() -> None:
     two = [t for e in range(20) for t in plan_epoch([{1: (3, 8, 9)}], PlanConfig(), 0, e)]
-    assert {(t.train_frame, t.test_frame) for t in two} == {(a, b) for a in (3, 8, 9) for b in (3, 8, 9) if a != b}
+    assert {t.frames for t in two} == {(a, b) for a in (3, 8, 9) for b in (3, 8, 9) if a != b}
     one = [t for e in range(20) for t in plan_epoch([{1: (3, 8, 9)}], PlanConfig(frames="one"), 0, e)]
-    assert {(t.train_frame, t.test_frame) for t in one} == {(3, 3), (8, 8), (9, 9)}
+    assert {t.frames for t in one} == {(3, 3), (8, 8), (9, 9)}
 
 
 @pytest.mark.parametrize("paste", [0.0, 0.3, 0.75, 1.0])
@@ -178,8 +186,8 @@ def test_sequences_that_are_left_out_are_in_no_task(tmp_path: Path) -> None:
     tasks = plan_epoch(visible, PlanConfig(paste=1.0), 0, 0)
     assert {task.sequence for task in tasks} == {task.donor.sequence for task in tasks if task.donor} == {0, 2}
     targets = [task.target for task in tasks]
-    for task, (sequence, object_id, *frames) in zip(tasks, targets, strict=True):
+    for task, (sequence, object_id, frames) in zip(tasks, targets, strict=True):
         own = task.donor if task.donor and task.donor.is_target else task
-        assert (sequence, object_id, frames) == (own.sequence, own.object_id, [own.train_frame, own.test_frame])
+        assert (sequence, object_id, frames) == (own.sequence, own.object_id, own.frames)
     assert any(task.donor and task.donor.is_target for task in tasks)
     assert not all(task.donor and task.donor.is_target for task in tasks)
