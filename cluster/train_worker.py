@@ -138,7 +138,7 @@ def _losses(
     row["tasks"] = []
     for task, own in zip(tasks, losses, strict=True):
         sequence, object_id, frames = task.target
-        named = {"sequence": dataset.sequences[sequence].name, "object": object_id, "frames": frames}
+        named = {"sequence": dataset.sequences[sequence].name, "object": object_id, "frames": list(frames)}
         at_0 = {"loss_at_0": own and own[0]} if is_meta else {}
         row["tasks"].append(named | at_0 | {"loss_at_T": own and own[1]})
     return row

@@ -29,7 +29,7 @@ class PlanConfig:
     train_frames: int = 1
     """Frames to fine-tune on in each task."""
     test_frames: int = 1
-    """Frames to do well on in each task: each more costs as much as an inner step, and makes the meta-gradient calmer."""
+    """Frames to do well on in each task: each costs as much as an inner step, and makes the meta-gradient calmer."""
     paste: float = 0.0
     """Share of the tasks into which an object of another sequence is pasted; half of the time it is the target."""
 
