@@ -22,6 +22,13 @@ from eosvos.learning.meta_gradient import meta_gradient
 from eosvos.learning.outer_loop import GradientSum, Learned
 from eosvos.learning.parent import parent_gradient
 from eosvos.model.mask_rcnn import MaskRCNN
+from eosvos.model.normalization import (
+    FrozenBatchNorm,
+    frozen_batch_norms,
+    running_statistics,
+    seen_statistics,
+    update_statistics,
+)
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -47,7 +54,8 @@ def train_worker(config: dict[str, Any]) -> None:
     model = optimization.model().to(device)
     learned = checkpoints.learned_state(optimization, training.outer)
     learned.load_optimizer_tensors(optimizer_tensors)
-    total = GradientSum(learned)
+    norms = _live_norms(training, model)
+    total = GradientSum(learned, running_statistics(norms))
     steps, stream = (first_step, training.outer.steps), stream_config(training, dataset)
     started = time.perf_counter()
     own_tasks = task_stream(dataset, stream, worker, workers, *steps, config["stream_cpus"])
@@ -61,6 +69,8 @@ def train_worker(config: dict[str, Any]) -> None:
         losses = total.mean()
         if any(losses):
             learned.step(total, done - 1)
+            update_statistics(norms, total.statistics)
+            optimization.initialization.update(model.named_buffers())  # the parameters are in `learned`
         if worker == 0:
             is_meta = isinstance(training, MetaTraining)
             row = {"step": done, "seconds": time.perf_counter() - started}
@@ -76,6 +86,16 @@ def train_worker(config: dict[str, Any]) -> None:
             if validates or done % training.checkpoint_every == 0 or done == training.outer.steps:
                 checkpoints.save(folder, done, optimization, learned)
             config["queue"].put(row)
+
+
+def _live_norms(training: Training, model: MaskRCNN) -> list[FrozenBatchNorm]:
+    """The batch norms whose statistics are found in this training: a parent's that starts from nothing."""
+    if isinstance(training, MetaTraining) or training.backbone_weights != "none":
+        return []
+    norms = frozen_batch_norms(model)
+    for norm in norms:
+        norm.live = True
+    return norms
 
 
 def stream_config(training: Training, dataset: EncodedDataset) -> StreamConfig:
@@ -121,7 +141,7 @@ def _add(
     batch = model.batch(images, masks)
     loss, gradient = parent_gradient(model, learned.initialization_views, batch, seed)
     if math.isfinite(loss) and all(bool(torch.isfinite(part).all()) for part in gradient):
-        total.add(slot, gradient, [], loss, loss)
+        total.add(slot, gradient, [], loss, loss, seen_statistics(frozen_batch_norms(model)))
 
 
 def _losses(

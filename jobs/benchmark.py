@@ -4,25 +4,39 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torchvision.ops import MultiScaleRoIAlign
 
 from eosvos.cli import parse, run
 from eosvos.learning.inner_loop import fine_tune, generator
 from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
 from eosvos.model.mask_rcnn import Batch
+from eosvos.model.roi_align import PyramidRoIAlign
 from eosvos.model.weights import initial_model
 
-DESCRIPTION = """Overhead of an inner step: loss, gradient, step and sum of gradients, over forward and backward alone.
+DESCRIPTION = """What the learner's parts cost, beside a plain reference.
+
+An inner step (loss, gradient, step, sum of gradients) beside forward and backward alone; our RoIAlign, forward and
+backward, beside torchvision's.
 
 Example:
     python jobs/benchmark.py --repetitions 40
 """
 MODELS = {"tiny, 128x128": (TINY, 128, 128), "mobilenet_v2, 240x427": (MOBILENET_240P, 240, 427)}
+POOLING = {
+    "32 boxes, 256x448, 7x7 of 96": (256, 448, 96, 32, 7),
+    "8 boxes, 256x448, 14x14 of 96": (256, 448, 96, 8, 14),
+    "512 boxes, 480x864, 7x7 of 256": (480, 864, 256, 512, 7),
+    "128 boxes, 480x864, 28x28 of 256": (480, 864, 256, 128, 28),
+    "512 boxes, 768x1344, 7x7 of 256": (768, 1344, 256, 512, 7),
+}
+"""Boxes, frame, and what is pooled: side and channels."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +57,32 @@ class Benchmark:
 def main() -> None:
     benchmark = parse(Benchmark, DESCRIPTION)
     torch.set_num_threads(benchmark.threads)
-    table = Table(title=f"inner step, {benchmark.threads} thread(s), torch {torch.__version__}")
-    for heading in ("model", "forward and backward, ms", "inner step, ms", "ratio of medians", "median of ratios"):
+    table = Table(title=f"{benchmark.threads} thread(s), torch {torch.__version__}")
+    for heading in ("what", "reference, ms", "ours, ms", "ratio of medians", "median of ratios"):
         table.add_column(heading, justify="right")
-    for name, (config, height, width) in MODELS.items():
-        plain, step = _inner_step(config, height, width, benchmark.repetitions, name)
-        ratio = statistics.median(step) / statistics.median(plain)
-        paired = statistics.median(b / a for a, b in zip(plain, step, strict=True))
-        times = (f"{1000 * statistics.median(values):.1f}" for values in (plain, step))
+    cases = {f"inner step, {name}": partial(_inner_step, *model) for name, model in MODELS.items()}
+    cases |= {f"RoIAlign, {name}": partial(_roi_align, *setting) for name, setting in POOLING.items()}
+    for name, case in cases.items():
+        reference, ours = _measured(*case(), benchmark.repetitions, name)
+        ratio = statistics.median(ours) / statistics.median(reference)
+        paired = statistics.median(b / a for a, b in zip(reference, ours, strict=True))
+        times = (f"{1000 * statistics.median(values):.1f}" for values in (reference, ours))
         table.add_row(name, *times, f"{ratio:.3f}", f"{paired:.3f}")
     Console(soft_wrap=True).print(table)
 
 
-def _inner_step(
-    config: ModelConfig, height: int, width: int, repetitions: int, name: str
+def _measured(
+    reference: Callable[[], None], ours: Callable[[], None], repetitions: int, name: str
 ) -> tuple[list[float], list[float]]:
-    """Seconds of forward and backward alone, and of whole inner steps, taken in turns on the same state and draws."""
+    """Seconds of both, taken in turns."""
+    for warm_up in (reference, ours, reference, ours):
+        warm_up()
+    times = [(_seconds(reference), _seconds(ours)) for _ in track(range(repetitions), description=name, transient=True)]
+    return [first for first, _ in times], [second for _, second in times]
+
+
+def _inner_step(config: ModelConfig, height: int, width: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Forward and backward alone, and a whole inner step, on the same state and draws."""
     model, _ = initial_model(config, "none", 0)
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator(0))
     mask = torch.zeros((height, width), dtype=torch.uint8)
@@ -74,10 +98,27 @@ def _inner_step(
     def step() -> None:
         fine_tune(model, batch, rates, range(1), (0,), total)
 
-    for warm_up in (plain, step, plain, step):
-        warm_up()
-    times = [(_seconds(plain), _seconds(step)) for _ in track(range(repetitions), description=name, transient=True)]
-    return [first for first, _ in times], [second for _, second in times]
+    return plain, step
+
+
+def _roi_align(
+    height: int, width: int, channels: int, boxes: int, side: int
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Forward and backward of torchvision's pooling from the pyramid, and of ours, of boxes of all sizes."""
+    draws = generator(0)
+    levels = {
+        str(level): torch.randn((1, channels, height // stride, width // stride), generator=draws).requires_grad_()
+        for level, stride in enumerate((4, 8, 16, 32))
+    }
+    corners = torch.rand((boxes, 2, 2), generator=draws) * torch.tensor([width, height])
+    rois = [torch.cat((corners.amin(dim=1), corners.amax(dim=1) + 1), dim=1)]
+
+    def run_through(pool: MultiScaleRoIAlign) -> None:
+        pooled = pool(levels, rois, [(height, width)])
+        torch.autograd.grad(pooled, list(levels.values()), torch.ones_like(pooled), allow_unused=True)
+
+    reference, ours = (kind(list(levels), side, 2) for kind in (MultiScaleRoIAlign, PyramidRoIAlign))
+    return partial(run_through, reference), partial(run_through, ours)
 
 
 def _seconds(function: Callable[[], None]) -> float:

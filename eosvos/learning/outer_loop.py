@@ -1,6 +1,6 @@
 """The outer loop's state and step: what is learned, as flat tensors, moved by RAdam."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -114,29 +114,40 @@ class GradientSum:
     """Gradients of tasks added up in one flat buffer, which travels in a single all-reduce.
 
     Attributes:
-        buffer: (P + R + 3 M,) float: initialization, learning rates, then for each of the M slots of a meta-batch
-            1 where its task was kept, its test loss at 0, and its test loss at T.
+        buffer: (P + R + S + 3 M,) float: initialization, learning rates, statistics of live batch norm, then for each
+            of the M slots of a meta-batch 1 where its task was kept, its test loss at 0, and its test loss at T.
+        statistics: what of it are statistics, like those that were given.
     """
 
-    def __init__(self, like: Learned) -> None:
-        sizes = [like.initialization.numel(), like.rates.numel(), 3 * like.config.meta_batch]
+    def __init__(self, like: Learned, statistics: Sequence[Tensor] = ()) -> None:
+        width = sum(value.numel() for value in statistics)
+        sizes = [like.initialization.numel(), like.rates.numel(), width, 3 * like.config.meta_batch]
         self.buffer = torch.zeros(sum(sizes), dtype=like.initialization.dtype, device=like.initialization.device)
-        self.initialization, self.rates, slots = torch.split(self.buffer, sizes)
+        self.initialization, self.rates, self._statistics, slots = torch.split(self.buffer, sizes)
+        self.statistics = _views(self._statistics, list(statistics))
         self._slots = slots.view(-1, 3)
         self._initialization_views = _views(self.initialization, like.initialization_views)
         self._rates_views = _views(self.rates, like.rates_views)
 
     def add(
-        self, slot: int, initialization: list[Tensor], rates: list[Tensor], loss_at_0: float, loss_at_T: float
+        self,
+        slot: int,
+        initialization: list[Tensor],
+        rates: list[Tensor],
+        loss_at_0: float,
+        loss_at_T: float,
+        statistics: list[Tensor] | None = None,
     ) -> None:
         """Adds the task in a slot of the meta-batch."""
         torch._foreach_add_(self._initialization_views, initialization)
         if rates:
             torch._foreach_add_(self._rates_views, rates)
+        if statistics:
+            torch._foreach_add_(self.statistics, statistics)
         self._slots[slot] = self._slots.new_tensor([1.0, loss_at_0, loss_at_T])
 
     def mean(self) -> list[tuple[float, float] | None]:
-        """Turns the sum of the gradients into their mean over the kept tasks; with none kept it stays 0.
+        """Turns the sums of gradients and statistics into means over the kept tasks; with none kept they stay 0.
 
         Returns:
             per slot of the meta-batch the test losses at 0 and at T, or None where the task was dropped.
@@ -146,6 +157,7 @@ class GradientSum:
         if kept:
             self.initialization /= kept
             self.rates /= kept
+            self._statistics /= kept
         return [(at_0, at_T) if is_kept > 0 else None for is_kept, at_0, at_T in slots]
 
     def clear(self) -> None:

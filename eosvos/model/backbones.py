@@ -20,7 +20,7 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     layers: tuple[str, ...] = ("layer1", "layer2", "layer3", "layer4")
     match config.backbone:
         case "tiny":
-            body, layers, channels = _tiny(config.widths), layers[:3], list(config.widths)
+            body, layers, channels = _tiny(config), layers[:3], list(config.widths)
         case "mobilenet_v2":
             # The last convolution (1280 channels, for the classifier) is left out: it costs more than it gives here.
             layers, channels = ("3", "6", "13", "17"), [24, 32, 96, 320]
@@ -34,16 +34,18 @@ def build_backbone(config: ModelConfig) -> BackboneWithFPN:
     return BackboneWithFPN(body, return_layers, channels, config.fpn_channels)
 
 
-def _tiny(widths: tuple[int, ...]) -> nn.Sequential:
+def _tiny(config: ModelConfig) -> nn.Sequential:
     """One residual block per stage at strides 4, 8 and 16: (N, 3, H, W) -> ... -> (N, widths[2], H/16, W/16)."""
+    widths = config.widths
+    norm = group_norm if config.normalization == "group" else FrozenBatchNorm
     body: OrderedDict[str, nn.Module] = OrderedDict()
     body["stem"] = nn.Sequential(
-        nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), group_norm(widths[0]), nn.ReLU(inplace=True)
+        nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), norm(widths[0]), nn.ReLU(inplace=True)
     )
     channels = widths[0]
     for stage, width in enumerate(widths, start=1):
-        shortcut = nn.Sequential(conv1x1(channels, width, stride=2), group_norm(width))
-        body[f"layer{stage}"] = BasicBlock(channels, width, stride=2, downsample=shortcut, norm_layer=group_norm)
+        shortcut = nn.Sequential(conv1x1(channels, width, stride=2), norm(width))
+        body[f"layer{stage}"] = BasicBlock(channels, width, stride=2, downsample=shortcut, norm_layer=norm)
         channels = width
     for module in body.values():
         for layer in module.modules():

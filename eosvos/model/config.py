@@ -14,7 +14,8 @@ class ModelConfig:
     backbone: Literal["tiny", "mobilenet_v2", "resnet18", "resnet50"] = "resnet50"
     """Convolutional body under the feature pyramid."""
     normalization: Literal["group", "frozen_batch"] = "group"
-    """Group normalization, or batch normalization with frozen statistics and trainable affine (`tiny`: group only)."""
+    """Group normalization, or batch normalization with frozen statistics and trainable affine; where a model starts
+    from nothing, its parent's training finds the statistics."""
     short_side: int = 800
     """Frames are resized so that their shorter side has this many pixels ..."""
     long_side: int = 1333
@@ -59,8 +60,8 @@ class ModelConfig:
             raise ValueError(
                 f"anchor_sizes: {self.backbone} needs 1 to {levels + 1} values, got {len(self.anchor_sizes)}"
             )
-        if self.backbone == "tiny" and (len(self.widths) != 3 or self.normalization != "group"):
-            raise ValueError("backbone tiny: needs three widths and group normalization")
+        if self.backbone == "tiny" and len(self.widths) != 3:
+            raise ValueError(f"widths: backbone tiny needs three, got {self.widths}")
         for name in (
             "short_side",
             "fpn_channels",

@@ -1,6 +1,7 @@
 """Normalization that fine-tuning on one image can live with: group, or batch with frozen statistics."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +9,23 @@ from torch import Tensor, nn
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch normalization that uses its running statistics in every mode; its affine parameters are trained."""
+    """Batch normalization that uses its running statistics in every mode; its affine parameters are trained.
+
+    Attributes:
+        live: use the statistics of each batch instead, and keep them in ``seen``: how a parent that starts from nothing
+            is trained. The running statistics stay as they are until ``update_statistics``.
+        seen: mean and variance (C,) of the last batch.
+    """
+
+    live = False
+    seen: tuple[Tensor, Tensor] | None = None
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape; the statistics stay as they are."""
+        """(N, C, H, W) -> the same shape."""
+        if self.live and self.training:
+            variance, mean = torch.var_mean(input.detach(), dim=(0, 2, 3), unbiased=False)
+            self.seen = (mean, variance)
+            return F.batch_norm(input, None, None, self.weight, self.bias, True, 0.0, self.eps)
         return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
@@ -27,7 +41,7 @@ class FoldedSequential(nn.Sequential):
         modules = list(self)
         while modules:
             module, norm = modules.pop(0), modules[0] if modules else None
-            if isinstance(module, nn.Conv2d) and isinstance(norm, FrozenBatchNorm):
+            if isinstance(module, nn.Conv2d) and isinstance(norm, FrozenBatchNorm) and not norm.live:
                 input = _folded(input, module, norm)
                 del modules[0]
             else:
@@ -57,6 +71,28 @@ def fold_batch_norm(module: nn.Module) -> None:
         fold_batch_norm(child)
         if isinstance(child, nn.Sequential) and any(isinstance(part, FrozenBatchNorm) for part in child):
             setattr(module, name, FoldedSequential(*child))
+
+
+def frozen_batch_norms(model: nn.Module) -> list[FrozenBatchNorm]:
+    """All that the model has, in its order."""
+    return [module for module in model.modules() if isinstance(module, FrozenBatchNorm)]
+
+
+def seen_statistics(norms: Sequence[FrozenBatchNorm]) -> list[Tensor]:
+    """Mean and variance of each one's last batch; none where they are not live."""
+    return [value for norm in norms if norm.seen is not None for value in norm.seen]
+
+
+def running_statistics(norms: Sequence[FrozenBatchNorm]) -> list[Tensor]:
+    """Mean and variance of each one that are used when it is not live."""
+    both = [value for norm in norms for value in (norm.running_mean, norm.running_var)]
+    return [value for value in both if value is not None]  # none of ours is without
+
+
+def update_statistics(norms: Sequence[FrozenBatchNorm], seen: Sequence[Tensor]) -> None:
+    """Moves the running statistics a tenth of the way (torch's default) to ``seen``, in the order of the above."""
+    for running, value in zip(running_statistics(norms), seen, strict=True):
+        running.lerp_(value, 0.1)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -11,7 +11,7 @@ import ray.train
 import torch
 
 from cluster import checkpoints, progress, train_worker
-from cluster.config import MetaTraining
+from cluster.config import MetaTraining, Training
 from cluster.stream import StreamConfig
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.parquet import EncodedDataset, open_dataset
@@ -124,6 +124,31 @@ def test_rates_can_be_frozen(start: MetaTraining) -> None:
     assert after.rates is not None
     assert all(torch.equal(after.rates.learned[name], value) for name, value in before.rates.learned.items())
     assert not all(torch.equal(after.initialization[name], value) for name, value in before.initialization.items())
+
+
+def test_a_parent_from_nothing_finds_the_statistics_of_batch_norm(start: MetaTraining, tmp_path: Path) -> None:
+    """They move to the mean over the tasks of each step, whoever has them; where something was loaded they stay."""
+    config = replace(start.model, normalization="frozen_batch")
+    parent = Training(data=start.data, model=config, plan=start.plan, outer=start.outer, checkpoint_every=1)
+    model, _ = initial_model(config, "none", 0)
+    optimization = Optimization(config, model.state_dict(), None)
+    after = {}
+    for weights in ("none", "imagenet"):
+        folder = tmp_path / weights
+        checkpoints.save(folder, 0, optimization, checkpoints.learned_state(optimization, parent.outer))
+        _run(replace(parent, backbone_weights=weights, out=folder))
+        after[weights] = load(folder / "checkpoints" / "step-000001.safetensors").initialization
+    dataset = open_dataset(start.data)
+    (tasks,) = _direct_stream(dataset, train_worker.stream_config(parent, dataset), 0, 1, 0, 1, 1.0)
+    convolution, means = model.backbone.body["stem"][0], []
+    for _, frames in tasks:
+        seen = convolution(model.image_list([*frames.train_images, *frames.test_images]).tensors)
+        means.append(seen.mean(dim=(0, 2, 3)))
+    name = "backbone.body.stem.1.running_mean"
+    torch.testing.assert_close(after["none"][name], 0.1 * torch.stack(means).mean(dim=0), rtol=1e-4, atol=1e-5)
+    assert not after["imagenet"][name].any()
+    changed = {name for name, value in after["none"].items() if not torch.equal(value, after["imagenet"][name])}
+    assert sum(name.endswith(("running_mean", "running_var")) for name in changed) == 2 * 10
 
 
 def test_weights_of_the_losses_and_numbers_of_steps(training: MetaTraining) -> None:

@@ -303,7 +303,7 @@ def test_ignored_pixels_are_no_part_of_the_object(micro: ModelConfig, scene: Cal
 BAD_CONFIGS: dict[str, dict[str, Any]] = {
     "backbone 'vgg'": {"backbone": "vgg"},
     "anchor_sizes: resnet50 needs 1 to 5 values, got 6": {"anchor_sizes": (1, 2, 3, 4, 5, 6)},
-    "backbone tiny": {"backbone": "tiny", "anchor_sizes": (1, 2, 3, 4), "normalization": "frozen_batch"},
+    "widths: backbone tiny needs three": {"backbone": "tiny", "anchor_sizes": (1, 2, 3, 4), "widths": (8, 8)},
     "fpn_channels: must be at least 1, got 0": {"fpn_channels": 0},
     "mask_loss_weight: must be at least 0, got -1": {"mask_loss_weight": -1},
     "long_side: must be at least short_side": {"short_side": 10, "long_side": 9},
