@@ -103,12 +103,15 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
     for pair in pairs:
         folder = comparison.out / f"seed-{pair.seed}"
         learned = Evaluation(pair.meta, comparison.data, folder / "meta", T=comparison.T)
-        rows += [_of(META, pair, row) for row in _objects(learned, console)]
-        for rate, steps in _chosen_rates(pair, comparison, folder / "choice", console).items():
+        rows += [_of(META, pair, row) for row in objects_of(learned, console)]
+        at_T = chosen_rates(
+            pair.fair, comparison.train_data, comparison.T, comparison.rates, folder / "choice", console
+        )
+        for rate, steps in at_T.items():
             single = replace(
                 learned, checkpoint=pair.fair, out=folder / f"fair-{rate:g}", T=steps, learning_rate=(rate,)
             )
-            rows += [_of(FAIR, pair, row) for row in _objects(single, console)]
+            rows += [_of(FAIR, pair, row) for row in objects_of(single, console)]
     merged = over_seeds(rows, by=("method", "T"))
     text = _markdown(pairs, rows, merged, comparison.T)
     write_table(rows, comparison.out, "objects")
@@ -123,7 +126,7 @@ def _of(method: str, pair: Pair, row: Row) -> Row:
     return {"method": method, "seed": pair.seed} | row
 
 
-def _objects(evaluation: Evaluation, console: Console) -> list[Row]:
+def objects_of(evaluation: Evaluation, console: Console) -> list[Row]:
     """The rows of an evaluation, which is done unless it was; its table is the last that it writes."""
     evaluation = resolved(evaluation)
     assert evaluation.out is not None
@@ -136,31 +139,40 @@ def _objects(evaluation: Evaluation, console: Console) -> list[Row]:
     return rows
 
 
-def _chosen_rates(pair: Pair, comparison: Comparison, folder: Path, console: Console) -> dict[float, tuple[int, ...]]:
-    """Rate -> the T at which it is the parent's best on the held-out sequences; T = 0 goes with the first."""
-    names = tuple(load(pair.fair).facts["held_out"])
-    steps = tuple(T for T in comparison.T if T > 0)
+def chosen_rates(
+    parent: Path, train_data: str, steps: Sequence[int], rates: Sequence[float], folder: Path, console: Console
+) -> dict[float, tuple[int, ...]]:
+    """Rate -> the T at which it is the parent's best on the sequences that it was not trained on.
+
+    Args:
+        parent: its checkpoint.
+        train_data: encoded dataset that it was trained on, all but the held-out sequences.
+        steps: numbers of fine-tuning steps T; T = 0, where no rate matters, goes with the first.
+        rates: to choose from, widened until the best is not at an edge.
+        folder: of the evaluations.
+        console: says what was chosen.
+    """
+    names = tuple(load(parent).facts["held_out"])
+    positive = tuple(T for T in steps if T > 0)
 
     def scores(rates: tuple[float, ...]) -> list[Row]:
         label = "_".join(f"{rate:g}" for rate in rates)
-        evaluation = Evaluation(
-            pair.fair, comparison.train_data, folder / label, T=steps, learning_rate=rates, sequences=names
-        )
-        return summarize(_objects(evaluation, console), by=("learning_rate", "T"))
+        evaluation = Evaluation(parent, train_data, folder / label, T=positive, learning_rate=rates, sequences=names)
+        return summarize(objects_of(evaluation, console), by=("learning_rate", "T"))
 
-    rows = scores(tuple(sorted(comparison.rates)))
+    rows = scores(tuple(sorted(rates)))
     for _ in range(WIDENINGS):
         if not (wider := wider_rates(rows)):
             break
         rows += scores(wider)
     else:
-        console.print(f"warning: after {WIDENINGS} widenings the fair parent's best rate is still at the grid's edge")
+        console.print(f"warning: after {WIDENINGS} widenings the parent's best rate is still at the grid's edge")
     best = {T: row["learning_rate"] for T, row in best_at_each_T(rows).items()}
     for T, rate in best.items():
-        console.print(f"fair parent, seed {pair.seed}: best rate at T={T} on {', '.join(names)}: {rate:g}")
-    groups = {rate: tuple(T for T in steps if best[T] == rate) for rate in dict.fromkeys(best.values())}
+        console.print(f"{parent.parent}: best rate at T={T} on {', '.join(names)}: {rate:g}")
+    groups = {rate: tuple(T for T in positive if best[T] == rate) for rate in dict.fromkeys(best.values())}
     first = next(iter(groups))
-    return groups | {first: (0, *groups[first])} if 0 in comparison.T else groups
+    return groups | {first: (0, *groups[first])} if 0 in steps else groups
 
 
 def wider_rates(rows: Sequence[Row]) -> tuple[float, ...]:

@@ -16,8 +16,8 @@ from cluster.presets import META, PARENT
 from cluster.tracking import tracking_uri
 from cluster.training import train
 from eosvos.cli import parse, run
-from eosvos.data.parquet import encode, open_dataset
-from eosvos.data.readers.synthetic import GENERATOR_VERSION, synthetic
+from eosvos.data.demo_video import SEQUENCES, demo_video
+from eosvos.data.parquet import open_dataset
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
 
@@ -32,7 +32,6 @@ PARENT_RATES = (0.002, 0.005, 0.01, 0.02)
 """The parent is reported at the best of these at each T."""
 FAIR_RATES = (0.003, 0.01, 0.03)
 """The fair parent's rates to choose from on the held-out training sequences, widened where needed."""
-SEQUENCES = {"train": 240, "held": 12}
 SHEET_T = 5
 
 
@@ -50,7 +49,8 @@ def main() -> None:
     demo = parse(Demo, DESCRIPTION)
     out = demo.out.resolve()
     console = Console(soft_wrap=True, highlight=False)
-    data = {split: _encoded(out, split, console) for split in SEQUENCES}
+    console.print(f"{', '.join(f'{count} {split}' for split, count in SEQUENCES.items())} synthetic sequences in {out}")
+    data = {split: demo_video(out, split) for split in SEQUENCES}
     console.rule("parent")
     parent = train(replace(PARENT["demo"], data=str(data["train"]), out=out / "parent"))
     console.rule("meta-training")
@@ -73,15 +73,6 @@ def main() -> None:
         pair = train_pair(replace(PARENT["demo"], data=train_data), replace(META["demo"], data=train_data), out)
         compare([pair], Comparison(train_data, held_data, out / "comparison", STEPS, FAIR_RATES), console)
     console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri {tracking_uri()}")
-
-
-def _encoded(out: Path, split: str, console: Console) -> Path:
-    count = SEQUENCES[split]
-    folder = out / f"data-{split}"
-    spec = {"layout": "synthetic", "split": split, "sequences": count, "seed": 0, "generator": GENERATOR_VERSION}
-    console.print(f"{split}: {count} synthetic sequences in {folder}")
-    encode(synthetic(split, count), folder, spec)
-    return folder
 
 
 def _table(meta: dict[int, dict[str, Any]], parent: dict[int, dict[str, Any]]) -> Table:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+Level = Literal["single", "tensor", "neuron", "parameter"]
 Form = Literal["log", "linear"]
 ALL = "all"
 """Name of the one rate of level ``single``."""
@@ -16,7 +17,7 @@ ALL = "all"
 class RatesConfig:
     """Which learning rates are learned, and where they start."""
 
-    rate_level: Literal["single", "tensor", "neuron", "parameter"] = "neuron"
+    rate_level: Level = "neuron"
     """What has a rate of its own: the whole model, each tensor, each neuron's weights and its bias, or each scalar."""
     rate_form: Form = "log"
     """log: the logarithm is learned, so that a rate moves by factors; linear: the rate itself, kept at 0 or above (the
@@ -44,7 +45,7 @@ class LearningRates:
     """
 
     learned: dict[str, Tensor]
-    level: Literal["single", "tensor", "neuron", "parameter"]
+    level: Level
     form: Form
 
     @property

@@ -1,0 +1,83 @@
+"""The paper's Table 1: what each part of the method adds."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from cluster.ablation import Ablation, ablate, table_1
+from cluster.config import MetaTraining
+from cluster.presets import META, PARENT
+from cluster.run_folder import absolute_address, absolute_path
+from eosvos.cli import parse_preset, run, to_dict
+from eosvos.data.demo_video import demo_video
+from eosvos.data.parquet import open_dataset
+from eosvos.errors import BadInput
+
+DESCRIPTION = """Train and evaluate every row of the paper's Table 1; write the table, the paper's figures beside ours.
+
+From a parent with one searched rate to the whole method, one part at a time. Rows share what they can, and every
+training takes the preset's steps. The same command again goes on where it was.
+
+Examples:
+    python jobs/ablate.py                    # on synthetic video that it makes itself
+    python jobs/ablate.py --preset davis2016-small --train-data runs/data/fit --data runs/data/held
+"""
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """What to train on, what to report on."""
+
+    train_data: str = ""
+    """Encoded dataset to train on; preset demo makes its own."""
+    data: str = ""
+    """Encoded dataset to report on; preset demo makes its own."""
+    out: Path | None = None
+    """Folder of all runs and the table; runs/ablate/PRESET by default."""
+    seed: int = 0
+    """Of every training."""
+    T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
+    """Fine-tuning steps of the rows that are compared."""
+    more_T: tuple[int, ...] = (50,)
+    """Further numbers of steps, of the first row and of the last."""
+    rates: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03)
+    """The parent's learning rates to choose from, widened until the best is not at an edge."""
+    backbone_weights: str = ""
+    """Initial weights instead of the preset's: coco, imagenet, none, or a safetensors file."""
+
+    def __post_init__(self) -> None:
+        if min(self.T, *self.more_T) < 1 or len({self.T, *self.more_T}) <= len(self.more_T):
+            raise ValueError(f"T, more_T: need different values of at least 1, got {self.T} and {self.more_T}")
+        if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
+            raise ValueError(f"rates: needs different values above 0, got {self.rates}")
+
+
+def main() -> None:
+    names = ("demo", "davis2016-small")
+    config, preset = parse_preset(Ablate, {name: Ablate() for name in names}, DESCRIPTION)
+    out = absolute_path(config.out or Path("runs/ablate") / preset, "--out")
+    print(json.dumps(to_dict(config), indent=2))
+    train_data, data = config.train_data, config.data
+    if preset == "demo" and not train_data and not data:
+        train_data, data = (str(demo_video(out, split)) for split in ("train", "held"))
+    for flag, value in (("--train-data", train_data), ("--data", data)):
+        if not value:
+            raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
+    train_data, data = absolute_address(train_data, "--train-data"), absolute_address(data, "--data")
+    open_dataset(data)
+    weights = config.backbone_weights or PARENT[preset].backbone_weights
+    parent, meta = (
+        replace(training, data=train_data, seed=config.seed, backbone_weights=weights)
+        for training in (PARENT[preset], META[preset])
+    )
+    assert isinstance(meta, MetaTraining)
+    rows = table_1(parent, meta, config.T, config.more_T)
+    ablate(rows, Ablation(data, out, config.rates), Console(soft_wrap=True, highlight=False))
+
+
+if __name__ == "__main__":
+    run(main)

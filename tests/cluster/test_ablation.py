@@ -1,0 +1,90 @@
+"""The rows of the ablation as data, and two of them from real runs."""
+
+import itertools
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from cluster.ablation import Ablation, AblationRow, ablate, table_1
+from cluster.config import MetaTraining, Training
+from cluster.presets import META, PARENT
+from cluster.tracking import RUN_FILE
+from eosvos.errors import BadInput
+
+
+def test_each_row_differs_from_the_one_before_in_one_thing() -> None:
+    rows = table_1(PARENT["demo"], META["demo"], 10, (50,))
+    assert [(row.T, row.published) for row in rows] == [
+        (10, 33.6),
+        (50, 39.7),
+        (10, 64.4),
+        (10, 67.2),
+        (10, 69.4),
+        (10, 69.9),
+        (10, 71.2),
+        (50, 71.3),
+    ]
+    learned = [row for row in rows if row.meta is not None]
+    assert [row.meta is None for row in rows[:2]] == [True, True]
+
+    def parts(row: AblationRow) -> tuple[object, ...]:
+        assert row.meta is not None
+        assert row.meta.model == row.parent.model
+        model = row.meta.model
+        return model.normalization, model.mask_loss, row.meta.rates.rate_level, row.box_propagation
+
+    differences = [
+        sum(a != b for a, b in zip(parts(before), parts(after), strict=True))
+        for before, after in itertools.pairwise(learned)
+    ]
+    assert differences == [1, 1, 1, 1, 0]
+    assert parts(learned[-1]) == ("group", "lovasz_hinge", "neuron", True)
+    assert rows[0].parent == learned[0].parent
+
+
+@pytest.mark.slow
+def test_rows_come_from_real_runs_and_share_the_parent(
+    ray_here: None, training: MetaTraining, encoded: Path, tmp_path: Path, tracking: str
+) -> None:
+    parent = Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
+    parent = replace(parent, held_out=0.25)
+    meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
+    rows = [
+        AblationRow("searched", 33.6, 2, parent, None),
+        AblationRow("searched", None, 1, parent, None),
+        AblationRow("+ learned", 71.2, 2, parent, meta, box_propagation=True),
+    ]
+    ablation = Ablation(str(encoded), tmp_path / "out", (0.001, 0.003))
+    summary = ablate(rows, ablation, Console(quiet=True))
+    assert [path.name for path in sorted((tmp_path / "out").glob("parent-*"))] == ["parent-group-lovasz_hinge"]
+    assert [(row["row"], row["T"], row["published_j_and_f"]) for row in summary] == [
+        ("searched", 2, 33.6),
+        ("searched", 1, None),
+        ("+ learned", 2, 71.2),
+    ]
+    assert [row["learning_rate"] is None for row in summary] == [False, False, True]
+    assert all(row["objects"] == 12 for row in summary)
+    assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 3
+    text = (tmp_path / "out" / "ablation.md").read_text()
+    assert f"| {100 * summary[2]['j_and_f']:.1f} ± {100 * summary[2]['j_and_f_se']:.1f} | 71.2 |" in text
+    client = MlflowClient(tracking)
+    _, run_id = (tmp_path / "out" / RUN_FILE).read_text().split()
+    children = client.search_runs(
+        [client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
+    )
+    assert sorted(child.data.metrics["j_and_f"] for child in children) == sorted(row["j_and_f"] for row in summary)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert [row["j_and_f"] for row in ablate(rows, ablation, Console(quiet=True))] == [r["j_and_f"] for r in summary]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before
+
+
+def test_a_rate_is_searched_for_on_held_out_sequences(training: MetaTraining, tmp_path: Path) -> None:
+    parent = Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
+    ablation = Ablation(training.data, tmp_path / "out", (0.001,))
+    with pytest.raises(BadInput, match="--held-out: the parent's rate is searched for on held-out"):
+        ablate([AblationRow("searched", None, 2, parent, None)], ablation, Console(quiet=True))
+    assert not (tmp_path / "out").exists()
