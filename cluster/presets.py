@@ -49,7 +49,7 @@ META: dict[str, MetaTraining] = {
     "davis2016-small": MetaTraining(
         **{
             **vars(PARENT["davis2016-small"]),
-            "outer": OuterConfig(steps=300, learning_rate=1e-4, rates_learning_rate=0.08),
+            "outer": OuterConfig(steps=300, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 10,
         },
         rates=RatesConfig(initial_rate=0.002),
