@@ -15,10 +15,12 @@ from cluster.tracking import Tracker, tracking_uri
 from cluster.training import train
 from eosvos.errors import BadInput
 from eosvos.learning.rates import Level
-from eosvos.metrics.table import Row, summarize, write_table
+from eosvos.metrics.table import Row, percent, summarize, write_table
 from eosvos.model.config import ModelConfig
 
 MEASURES = ("j_mean", "f_mean", "j_and_f")
+PUBLISHED_T = 10
+"""Fine-tuning steps of the paper's rows."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ def table_1(parent: Training, meta: MetaTraining, T: int, more_T: Sequence[int])
     ) -> AblationRow:
         rates = replace(meta.rates, rate_level=level)
         trainings = replace(parent, model=model), replace(meta, model=model, rates=rates)
-        return AblationRow(name, published, T, *trainings, boxes)
+        return AblationRow(name, published if T == PUBLISHED_T else None, T, *trainings, boxes)
 
     searched = {10: 33.6, 50: 39.7, 100: 41.6, 1000: 42.7}
     propagated = {10: 71.2, 50: 71.3, 100: 71.2}
-    last = learned("+ box propagation", 71.2, whole, boxes=True)
+    last = learned("+ box propagation", propagated[PUBLISHED_T], whole, boxes=True)
     return [
         *(
             AblationRow("parent, one searched rate", searched.get(steps), steps, replace(parent, model=plain), None)
@@ -139,7 +141,7 @@ def _scores(row: AblationRow, searched: tuple[int, ...], ablation: Ablation, con
     single: tuple[float, ...] = ()
     if row.meta is None:
         folder = ablation.out / f"search-{model}"
-        chosen = chosen_rates(parent, row.parent.data, searched, ablation.rates, folder, console)
+        chosen = chosen_rates(parent, row.parent.data, searched, ablation.rates, folder, console, row.box_propagation)
         checkpoint, single = parent, tuple(rate for rate, steps in chosen.items() if row.T in steps)
     else:
         folder = ablation.out / f"meta-{model}-{row.meta.rates.rate_level}"
@@ -165,15 +167,10 @@ def _lines(summary: Sequence[Row]) -> list[tuple[str, ...]]:
     lines = []
     for row in summary:
         rate = "" if row["learning_rate"] is None else f" ({row['learning_rate']:g})"
-        ours = (_percent(row, measure) for measure in MEASURES)
+        ours = (percent(row, measure) for measure in MEASURES)
         published = "" if row["published_j_and_f"] is None else f"{row['published_j_and_f']:.1f}"
         lines.append((f"{row['row']}{rate}", str(row["T"]), *ours, published))
     return lines
-
-
-def _percent(row: Row, name: str) -> str:
-    error = row[f"{name}_se"]
-    return f"{100 * row[name]:.1f}" if error is None else f"{100 * row[name]:.1f} ± {100 * error:.1f}"
 
 
 def _markdown(summary: Sequence[Row]) -> str:

@@ -17,7 +17,7 @@ from cluster.training import train
 from eosvos.data.parquet.layout import INDEX
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
-from eosvos.metrics.table import Row, over_seeds, paired_difference, summarize, write_table
+from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, summarize, write_table
 
 META, FAIR = "meta-learned", "fair parent"
 MARGIN = 1.1
@@ -140,7 +140,13 @@ def objects_of(evaluation: Evaluation, console: Console) -> list[Row]:
 
 
 def chosen_rates(
-    parent: Path, train_data: str, steps: Sequence[int], rates: Sequence[float], folder: Path, console: Console
+    parent: Path,
+    train_data: str,
+    steps: Sequence[int],
+    rates: Sequence[float],
+    folder: Path,
+    console: Console,
+    box_propagation: bool = True,
 ) -> dict[float, tuple[int, ...]]:
     """Rate -> the T at which it is the parent's best on the sequences that it was not trained on.
 
@@ -151,13 +157,22 @@ def chosen_rates(
         rates: to choose from, widened until the best is not at an edge.
         folder: of the evaluations.
         console: says what was chosen.
+        box_propagation: as in the evaluation that the rates are for.
     """
     names = tuple(load(parent).facts["held_out"])
     positive = tuple(T for T in steps if T > 0)
 
     def scores(rates: tuple[float, ...]) -> list[Row]:
         label = "_".join(f"{rate:g}" for rate in rates)
-        evaluation = Evaluation(parent, train_data, folder / label, T=positive, learning_rate=rates, sequences=names)
+        evaluation = Evaluation(
+            parent,
+            train_data,
+            folder / label,
+            T=positive,
+            learning_rate=rates,
+            sequences=names,
+            box_propagation=box_propagation,
+        )
         return summarize(objects_of(evaluation, console), by=("learning_rate", "T"))
 
     rows = scores(tuple(sorted(rates)))
@@ -197,11 +212,6 @@ def _rates(rows: list[Row], T: int) -> str:
     return "-" if T == 0 else "/".join(dict.fromkeys(f"{rate:g}" for rate in rates.values()))
 
 
-def _percent(row: Row, name: str) -> str:
-    error = row[f"{name}_se"]
-    return f"{100 * row[name]:.1f}" if error is None else f"{100 * row[name]:.1f} ± {100 * error:.1f}"
-
-
 HEADINGS = ("T", *(f"{method}, {name}" for method in (META, FAIR) for name in ("J", "F", "J&F", "s")), "rate")
 
 
@@ -211,7 +221,7 @@ def _lines(rows: list[Row], merged: list[Row], steps: Sequence[int]) -> list[tup
         cells = [str(T)]
         for method in (META, FAIR):
             row = _cells(merged, method, T)
-            cells += [_percent(row, name) for name in ("j_mean", "f_mean", "j_and_f")]
+            cells += [percent(row, name) for name in ("j_mean", "f_mean", "j_and_f")]
             cells.append(f"{row['seconds'] / row['objects']:.1f}")
         lines.append((*cells, _rates(rows, T)))
     return lines

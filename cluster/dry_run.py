@@ -1,7 +1,9 @@
-"""What a training would do: data, model, memory, steps, and the time that a measured step makes expect."""
+"""What a training would do: data, model, memory, steps, and the time that a measured task makes expect."""
 
 import resource
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -12,7 +14,9 @@ from eosvos.data.augment import input_size
 from eosvos.data.parquet import open_dataset
 from eosvos.data.tasks import learnable
 from eosvos.errors import BadInput
-from eosvos.learning.inner_loop import generator, gradient
+from eosvos.learning.inner_loop import generator
+from eosvos.learning.meta_gradient import meta_gradient
+from eosvos.learning.parent import parent_gradient
 from eosvos.learning.rates import initial_rates
 from eosvos.model.backbones import count_parameters
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
@@ -20,18 +24,16 @@ from eosvos.model.weights import initial_model
 
 TYPICAL_SIZE = (480, 854)
 """(H, W) of a frame, where no dataset is named."""
-FORWARD = 1 / 3
-"""Of the time of forward and backward."""
 
 
 def what_would_run(training: Training) -> str:
-    """Some lines of text. Nothing is written, and no Ray is started; one inner step is measured on this machine.
+    """Some lines of text. Nothing is written, and no Ray is started; one task is measured on this machine.
 
     Raises:
         BadInput: a dataset that cannot be used, or no GPU where one is asked for.
     """
     if training.gpu and not torch.cuda.is_available():
-        raise BadInput("--gpu True: this machine has no GPU to measure a step on; add --gpu False for a dry run")
+        raise BadInput("--gpu True: this machine has no GPU to measure a task on; add --gpu False for a dry run")
     size, data = _data(training)
     height, width = input_size(size, training.model.short_side, training.model.long_side)
     model, _ = initial_model(training.model, "none", training.seed)
@@ -39,24 +41,20 @@ def what_would_run(training: Training) -> str:
     if isinstance(training, MetaTraining):
         lines.append(f"learning rates: {initial_rates(model, training.rates, training.seed)}")
     seconds, gigabytes = _measured(model, (height, width), training)
-    lines.append(
-        f"one inner step: {seconds:.2f} s on this machine's {'GPU' if training.gpu else 'CPU'}, with "
-        f"{training.threads_per_worker} thread(s); {gigabytes:.1f} GB per worker"
-    )
+    threads = "" if training.gpu else f", {training.threads_per_worker} thread(s)"
+    lines.append(f"one task: {seconds:.2f} s on this {'GPU' if training.gpu else 'CPU'}{threads}")
+    lines.append(f"memory: {gigabytes:.1f} GB per worker")
     steps, tasks = training.outer.steps, training.outer.meta_batch
-    done = checkpoints.latest(training.out) if training.out else None
     own = -(-tasks // training.workers)
-    # A parent learns from both frames of a task; meta-training has T inner steps, the gradient after, the loss before.
-    passes = training.T + 1 + FORWARD if isinstance(training, MetaTraining) else 2
-    hours = (steps - (done or 0)) * own * passes * seconds / 3600
-    kind = f"tasks of {training.T} inner steps" if isinstance(training, MetaTraining) else "tasks of two frames"
-    lines.append(f"steps: {steps:,} outer steps of {tasks} {kind}, {own} for each of {training.workers} worker(s)")
+    lines.append(f"steps: {steps:,} outer steps of {tasks} tasks, {own} for each of {training.workers} worker(s)")
+    done = checkpoints.latest(training.out) if training.out else None
     if done:
         lines.append(f"done: {done:,} outer steps, in {training.out}")
-    unit = "GPU hours" if training.gpu else "core hours"
+    hours = (steps - (done or 0)) * own * seconds / 3600
+    paid = hours * training.workers * (1 if training.gpu else training.threads_per_worker)
     lines.append(
-        f"time: about {_time(hours)} on workers like this machine, {hours * training.workers:,.1f} {unit} in all; "
-        "validation and waiting for data not included"
+        f"time: about {_time(hours)} on workers like this machine, {paid:,.1f} "
+        f"{'GPU' if training.gpu else 'core'} hours in all; validation and waiting for data not included"
     )
     return "\n".join(lines)
 
@@ -78,25 +76,37 @@ def _data(training: Training) -> tuple[tuple[int, int], str]:
 
 
 def _measured(model: MaskRCNN, size: tuple[int, int], training: Training) -> tuple[float, float]:
-    """Seconds of an inner step, the second of two, and the process's peak memory in GB (the GPU's on a GPU)."""
+    """Seconds of a task as the training has them, the second of two, and peak memory in GB (the GPU's on a GPU)."""
     device = torch.device("cuda" if training.gpu else "cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(training.threads_per_worker)
     try:
-        batch = _batch(model.to(device), size)
+        task = _task(model.to(device), size, training)
         for _ in range(2):
             started = time.perf_counter()
-            gradient(model, batch, generator(0))
+            task()
             if training.gpu:
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
     finally:
         torch.set_num_threads(threads)
-    # Besides the model and its gradient, a worker holds the initialization, the sums of gradients over steps and tasks,
-    # and two moments of the optimizer.
-    state = 5 * sum(value.numel() * value.element_size() for value in model.parameters())
+    # A worker also holds the sum of its tasks' gradients and two moments of the optimizer.
+    state = 3 * sum(value.numel() * value.element_size() for value in model.parameters())
     peak = torch.cuda.max_memory_allocated() if training.gpu else _resident()
     return seconds, (peak + state) / 1e9
+
+
+def _task(model: MaskRCNN, size: tuple[int, int], training: Training) -> Callable[[], object]:
+    """One task of the training, on noise."""
+    start = [value.detach().clone() for value in model.parameters()]
+    train, test = (_batch(model, size, count) for count in (training.plan.train_frames, training.plan.test_frames))
+    if not isinstance(training, MetaTraining):
+        both = _batch(model, size, training.plan.train_frames + training.plan.test_frames)
+        return partial(parent_gradient, model, start, both, (0,))
+    rates = list(initial_rates(model, training.rates, training.seed).learned.values())
+    weights = training.loss_weights(training.outer.steps - 1, training.T)
+    form = training.rates.rate_form
+    return partial(meta_gradient, model, start, rates, form, train, test, weights, (0,), training.order)
 
 
 def _resident() -> int:
@@ -104,13 +114,13 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
 
 
-def _batch(model: MaskRCNN, size: tuple[int, int]) -> Batch:
-    """Noise, with an object of half the frame's height and width."""
+def _batch(model: MaskRCNN, size: tuple[int, int], count: int) -> Batch:
+    """Frames of noise, with an object of half their height and width."""
     height, width = size
     mask = torch.zeros(size, dtype=torch.uint8)
     mask[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 1
     image = torch.randint(0, 256, (3, *size), generator=generator(0), dtype=torch.uint8)
-    return model.batch([image], [mask])
+    return model.batch([image] * count, [mask] * count)
 
 
 def _time(hours: float) -> str:

@@ -49,7 +49,7 @@ META: dict[str, MetaTraining] = {
     "davis2016-small": MetaTraining(
         **{
             **vars(PARENT["davis2016-small"]),
-            "outer": OuterConfig(steps=300, learning_rate=3e-4, rates_learning_rate=0.2),
+            "outer": OuterConfig(steps=300, learning_rate=1e-4, rates_learning_rate=0.08),
             "checkpoint_every": 10,
         },
         rates=RatesConfig(initial_rate=0.002),
@@ -63,7 +63,6 @@ META: dict[str, MetaTraining] = {
         checkpoint_every=100,
         held_out=0.01,
         model=ModelConfig(soft_mask_targets=True),
-        plan=PlanConfig(frames="one"),
         outer=OuterConfig(
             learning_rate=1e-5,
             rates_learning_rate=1e-5,

@@ -34,6 +34,7 @@ from eosvos.learning.optimization import Optimization, differing_fields, load
 from eosvos.learning.outer_loop import Learned
 from eosvos.learning.rates import LearningRates, applied, initial_rates
 from eosvos.metrics.table import write_table
+from eosvos.model.normalization import frozen_batch_norms
 from eosvos.model.weights import initial_model
 
 CURVE, RATES = "training_curve.png", "learned_rates.png"
@@ -91,7 +92,7 @@ def train(training: Training) -> Path:
         tracker.artifact(last)
         if isinstance(training, MetaTraining):
             best = folder / checkpoints.BEST if validation else None
-            rates = _rates(best or last, training, folder)
+            rates = _rates(best or last, folder)
             for path in (*([best] if best else []), *_objects(folder), rates, _curve(folder, training.T)):
                 tracker.artifact(path)
     except BaseException:
@@ -131,14 +132,20 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
         facts["parent"] = start.facts.get("step", 0)
     else:
         model, loaded = initial_model(training.model, training.backbone_weights, training.seed)
+        if isinstance(training, MetaTraining) and training.backbone_weights == "none" and frozen_batch_norms(model):
+            raise BadInput(
+                "--normalization frozen_batch: a model that starts from nothing has no statistics to freeze; train a "
+                "parent, which finds them, and give it with --parent"
+            )
         print(f"initial weights: {loaded}")
         initialization = model.state_dict()
     optimization = Optimization(training.model, initialization, None, facts)
     if isinstance(training, MetaTraining):
         _check_rates(training, rates)
+        facts |= {"T": training.T, "order": training.order}
+        facts["initial_rate"] = None if rates else training.rates.initial_rate
         rates = rates or initial_rates(optimization.model(), training.rates, training.seed)
         print(f"learning rates: {rates}")
-        facts |= {"T": training.T, "order": training.order}
         optimization = replace(optimization, rates=rates, facts=facts)
     return optimization, checkpoints.learned_state(optimization, training.outer)
 
@@ -229,13 +236,14 @@ def _objects(folder: Path) -> tuple[Path, Path]:
     return write_table(table, folder, "objects")
 
 
-def _rates(checkpoint: Path, training: MetaTraining, folder: Path) -> Path:
+def _rates(checkpoint: Path, folder: Path) -> Path:
     """A picture of the learning rates in ``checkpoint``."""
     optimization = load(checkpoint)
     assert optimization.rates is not None
-    rates = applied(list(optimization.rates.learned.values()), optimization.rates.form, len(optimization.rates.learned))
-    named = {name: rate.numpy() for name, rate in zip(optimization.rates.learned, rates, strict=True)}
-    return learned_rates(named, training.rates.initial_rate, folder / RATES)
+    learned = optimization.rates.learned
+    rates = applied(list(learned.values()), optimization.rates.form, len(learned))
+    named = {name: rate.numpy() for name, rate in zip(learned, rates, strict=True)}
+    return learned_rates(named, optimization.facts["initial_rate"], folder / RATES)
 
 
 def _curve(folder: Path, T: int) -> Path:

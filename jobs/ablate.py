@@ -24,7 +24,7 @@ training takes the preset's steps. The same command again goes on where it was.
 
 Examples:
     python jobs/ablate.py                    # on synthetic video that it makes itself
-    python jobs/ablate.py --preset davis2016-small --train-data runs/data/fit --data runs/data/held
+    python jobs/ablate.py --preset davis2016-small --train-data runs/data/train --data runs/data/val
 """
 
 
@@ -50,7 +50,7 @@ class Ablate:
     """Initial weights instead of the preset's: coco, imagenet, none, or a safetensors file."""
 
     def __post_init__(self) -> None:
-        if min(self.T, *self.more_T) < 1 or len({self.T, *self.more_T}) <= len(self.more_T):
+        if min((self.T, *self.more_T)) < 1 or len({self.T, *self.more_T}) <= len(self.more_T):
             raise ValueError(f"T, more_T: need different values of at least 1, got {self.T} and {self.more_T}")
         if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
             raise ValueError(f"rates: needs different values above 0, got {self.rates}")

@@ -20,6 +20,7 @@ from eosvos.data.demo_video import SEQUENCES, demo_video
 from eosvos.data.parquet import open_dataset
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
+from eosvos.metrics.table import percent
 
 DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The same command again goes on where it was.
 
@@ -82,12 +83,8 @@ def _table(meta: dict[int, dict[str, Any]], parent: dict[int, dict[str, Any]]) -
     for T, row in meta.items():
         other = parent[T]
         rate = "-" if T == 0 else f"{other['learning_rate']:g}"
-        table.add_row(str(T), _percent(row), f"{row['fps']:.1f}", _percent(other), rate)
+        table.add_row(str(T), percent(row, "j_and_f"), f"{row['fps']:.1f}", percent(other, "j_and_f"), rate)
     return table
-
-
-def _percent(row: dict[str, Any]) -> str:
-    return f"{100 * row['j_and_f']:.1f} ± {100 * row['j_and_f_se']:.1f}"
 
 
 def _contact_sheet(out: Path, data: Path, parent_rate: float) -> Image.Image:

@@ -19,12 +19,12 @@ SECTIONS = {
 """First letters of parameters' names -> what they are part of."""
 
 
-def learned_rates(rates: Mapping[str, NDArray[np.floating]], initial_rate: float, path: Path) -> Path:
+def learned_rates(rates: Mapping[str, NDArray[np.floating]], initial_rate: float | None, path: Path) -> Path:
     """Per tensor of the model the median and the range of the middle 80 % of its learning rates; a PNG at ``path``.
 
     Args:
         rates: parameter's name -> its learning rates, of any shape, at least 0; in the model's order.
-        initial_rate: where they started; a dashed line.
+        initial_rate: where they started, a dashed line; None where each started elsewhere.
         path: of the picture; its folder exists.
 
     Returns:
@@ -44,11 +44,12 @@ def learned_rates(rates: Mapping[str, NDArray[np.floating]], initial_rate: float
         if chosen.any():
             axes.vlines(places[chosen], low[chosen], high[chosen], color=colour, alpha=0.45, linewidth=1.6)
             axes.plot(places[chosen], middle[chosen], ".", color=colour, markersize=4, label=label)
-    axes.axhline(initial_rate, color=START, linewidth=1, linestyle="--", label="start")
+    if initial_rate is not None:
+        axes.axhline(initial_rate, color=START, linewidth=1, linestyle="--", label="start")
     if low.min() > 0:
         axes.set_yscale("log")
     else:
-        axes.set_yscale("symlog", linthresh=initial_rate / 10)
+        axes.set_yscale("symlog", linthresh=max(float(high.max()), 1e-12) / 1000)
     first = 0
     for section, names in groupby(rates, _section):
         count = len(list(names))

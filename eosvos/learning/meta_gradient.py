@@ -111,7 +111,7 @@ def first_order(
 
     Returns:
         gradients for the initialization and for a learning rate of each single parameter, and the test loss after the
-        last step; None where a loss is not finite.
+        last step; None where a training loss is not finite.
     """
     gradient_sum = [torch.zeros_like(value) for value in model.parameters()]
     d_initialization: list[Tensor] = []
@@ -161,7 +161,8 @@ def second_order(
             before.append((values, proposals))
             with torch.no_grad():
                 torch._foreach_addcmul_(parameters, gradients, rates, value=-1)
-                torch._foreach_add_(gradient_sum, gradients)
+                if others:
+                    torch._foreach_add_(gradient_sum, gradients)
         v: list[Tensor] | None = None
         if weight > 0:
             loss, v = _test_gradient(model, test, weight, seed)

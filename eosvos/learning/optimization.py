@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torchvision
@@ -17,7 +17,7 @@ from torch import Tensor
 import eosvos
 from eosvos.cli import merged, to_dict
 from eosvos.errors import BadInput
-from eosvos.learning.rates import ALL, LearningRates, RatesConfig, applied, initial_rates
+from eosvos.learning.rates import ALL, Form, LearningRates, Level, RatesConfig, applied, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm
@@ -58,8 +58,8 @@ class Optimization:
         """
         if self.rates is None:
             raise BadInput("this checkpoint is a parent and has no learning rates; give one with --learning-rate")
-        parameters = sum(1 for _ in self.model().parameters())
-        return applied(list(self.rates.learned.values()), self.rates.form, parameters)
+        count = len(list(self.model().parameters())) if self.rates.level == "single" else len(self.rates.learned)
+        return applied(list(self.rates.learned.values()), self.rates.form, count)
 
     def with_single_rate(self, rate: float) -> "Optimization":
         """The same initialization with ``rate`` for everything.
@@ -141,12 +141,15 @@ def load(path: Path) -> Optimization:
         raise BadInput(f"{path}: its tensors do not fit its own model ({str(error).splitlines()[0]})") from error
     if not values:
         return optimization
-    kind = header.get("rates") or {}
-    names = [ALL] if kind.get("level") == "single" else list(parameters)
+    kind = header.get("rates")
+    if not isinstance(kind, dict) or kind.get("level") not in get_args(Level) or kind.get("form") not in get_args(Form):
+        raise BadInput(f"{path}: its header does not say what its learning rates are ({kind}); train it again")
+    names = [ALL] if kind["level"] == "single" else list(parameters)
     if values.keys() != set(names):
         raise BadInput(f"{path}: has learning rates for {len(values)} parameters, its model has {len(parameters)}")
     # The file sorts its tensors; everybody else goes by the model's order.
-    return replace(optimization, rates=LearningRates({name: values[name] for name in names}, **kind))
+    ordered = {name: values[name] for name in names}
+    return replace(optimization, rates=LearningRates(ordered, kind["level"], kind["form"]))
 
 
 def differing_fields(one: ModelConfig, other: ModelConfig) -> str:

@@ -1,6 +1,6 @@
 """The outer loop's state and step: what is learned, as flat tensors, moved by RAdam."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,8 @@ class OuterConfig:
     learning_rate: float = 1e-5
     """Outer learning rate of the initialization."""
     rates_learning_rate: float = 0.05
-    """Outer learning rate of the learning rates or, where these are learned, their logarithms; a parent has none."""
+    """Outer learning rate of the logarithms of the rates, or of the rates themselves (linear), which need a far smaller
+    one: the paper's is 1e-5. A parent has none."""
     betas: tuple[float, float] = (0.9, 0.99)
     """RAdam's decay rates of the first and second moment."""
     weight_decay: float = 1e-3
@@ -61,7 +62,9 @@ class Learned:
         """``rates`` and ``form`` as in ``LearningRates``; both tensors are copied."""
         self.config, self.form = config, form
         self.initialization, self.initialization_views = _flat(initialization)
-        self.rates, self.rates_views = _flat(rates)
+        # A parent's rates are nothing, but on the device and of the type of the rest.
+        self.rates, views = _flat([initialization[0].new_zeros(0), *rates])
+        self.rates_views = views[1:]
         self.optimizer = torch.optim.RAdam(
             [
                 {"params": [self.initialization], "weight_decay": config.weight_decay},
@@ -165,13 +168,11 @@ class GradientSum:
         self.buffer.zero_()
 
 
-def _flat(tensors: Iterable[Tensor]) -> tuple[nn.Parameter, list[Tensor]]:
-    tensors = list(tensors)
-    joined = torch.cat([tensor.detach().flatten() for tensor in tensors]) if tensors else torch.zeros(0)
-    parameter = nn.Parameter(joined)
+def _flat(tensors: Sequence[Tensor]) -> tuple[nn.Parameter, list[Tensor]]:
+    parameter = nn.Parameter(torch.cat([tensor.detach().flatten() for tensor in tensors]))
     return parameter, _views(parameter.data, tensors)
 
 
-def _views(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
+def _views(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     parts = torch.split(flat, [tensor.numel() for tensor in like]) if like else ()
     return [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]

@@ -21,7 +21,7 @@ class RatesConfig:
     """What has a rate of its own: the whole model, each tensor, each neuron's weights and its bias, or each scalar."""
     rate_form: Form = "log"
     """log: the logarithm is learned, so that a rate moves by factors; linear: the rate itself, kept at 0 or above (the
-    paper's)."""
+    paper's; with --rates-learning-rate 1e-5)."""
     initial_rate: float = 1e-3
     """Every learning rate at the start ..."""
     rate_spread: float = 0.0

@@ -167,11 +167,17 @@ def terminal_table(summary: Sequence[Row], title: str) -> Table:
     for heading in ("J", "F", "J&F", "FPS", "objects"):
         table.add_column(heading, justify="right")
     for row in summary:
-        measures = [_percent(row[name], row[f"{name}_se"]) for name in ("j_mean", "f_mean", "j_and_f")]
+        measures = [percent(row, name) for name in ("j_mean", "f_mean", "j_and_f")]
         fps = "-" if row["fps"] is None else f"{row['fps']:.2f}"
         keyed = ["-" if row[key] is None else str(row[key]) for key in keys]
         table.add_row(*keyed, *measures, fps, str(row["objects"]))
     return table
+
+
+def percent(row: Row, name: str) -> str:
+    """A measure of a summary's row in percent, with its standard error where there is one: ``70.1 ± 3.4``."""
+    error = row[f"{name}_se"]
+    return f"{100 * row[name]:.1f}" if error is None else f"{100 * row[name]:.1f} ± {100 * error:.1f}"
 
 
 def _mean_over_objects(rows: list[Row]) -> Row:
@@ -189,7 +195,3 @@ def _mean_over_objects(rows: list[Row]) -> Row:
 
 def _per_second(frames: int, seconds: float | None) -> float | None:
     return frames / seconds if seconds else None
-
-
-def _percent(mean: float, standard_error: float | None) -> str:
-    return f"{100 * mean:.1f}" if standard_error is None else f"{100 * mean:.1f} ± {100 * standard_error:.1f}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
@@ -218,7 +218,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         for mask in masks:
             ys, xs = torch.where((mask > 0) & (mask != IGNORED))
             if len(ys) == 0:
-                raise ValueError("a frame to learn from needs a mask that is not empty")
+                raise ValueError(f"a frame to learn from needs a mask with an object (above 0; {IGNORED} is ignored)")
             box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]  # ends one beyond the object
             padded = torch.zeros(like.shape[-2:], dtype=torch.uint8, device=like.device)
             values = torch.where(mask == IGNORED, mask, (mask > 0).to(mask.dtype))
@@ -311,8 +311,3 @@ def paste(detection: Detection, input_size: tuple[int, int], size: tuple[int, in
     probabilities = detection.logits.sigmoid()[None, None]
     boxes = resize_boxes(detection.box[None], list(input_size), list(size))
     return paste_masks_in_image(probabilities, boxes, size)[0, 0].float()  # type: ignore[no-any-return]
-
-
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Trainable parameters by name, in a fixed order."""
-    return dict(model.named_parameters())

@@ -1,6 +1,7 @@
 """The rows of the ablation as data, and two of them from real runs."""
 
 import itertools
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def test_each_row_differs_from_the_one_before_in_one_thing() -> None:
     assert rows[0].parent == learned[0].parent
 
 
+def test_published_figures_stand_beside_their_own_number_of_steps() -> None:
+    rows = table_1(PARENT["demo"], META["demo"], 5, (10, 100))
+    figures = [(row.T, row.published) for row in rows]
+    assert figures == [(5, None), (10, 33.6), (100, 41.6), *[(5, None)] * 5, (10, 71.2), (100, 71.2)]
+
+
 @pytest.mark.slow
 def test_rows_come_from_real_runs_and_share_the_parent(
     ray_here: None, training: MetaTraining, encoded: Path, tmp_path: Path, tracking: str
@@ -69,6 +76,9 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert [row["learning_rate"] is None for row in summary] == [False, False, True]
     assert all(row["objects"] == 12 for row in summary)
     assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 3
+    searches = list((tmp_path / "out" / "search-group-lovasz_hinge").glob("*/config.json"))
+    assert searches
+    assert not any(json.loads(path.read_text())["box_propagation"] for path in searches)  # as those rows report
     text = (tmp_path / "out" / "ablation.md").read_text()
     assert f"| {100 * summary[2]['j_and_f']:.1f} ± {100 * summary[2]['j_and_f_se']:.1f} | 71.2 |" in text
     client = MlflowClient(tracking)

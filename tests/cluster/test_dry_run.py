@@ -3,11 +3,12 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from cluster import checkpoints
+from cluster import checkpoints, dry_run
 from cluster.config import MetaTraining, Training
 from cluster.dry_run import what_would_run
 from cluster.presets import META
@@ -31,23 +32,34 @@ def test_meta_training(training: MetaTraining, tmp_path: Path) -> None:
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters, frames 64x64" in text
     assert f"learning rates: {initial_rates(model, training.rates).count:,} (neuron, log)" in text
     assert re.search(r"2 sequences with 6 objects to learn from, 2 held out: train-0000\d, train-0000\d", text)
-    steps, batch = training.outer.steps, training.outer.meta_batch
-    assert f"{steps} outer steps of {batch} tasks of {training.T} inner steps, {batch // 2} for each of 2" in text
-    assert 0.2 < _number(r"; ([\d.]+) GB per worker", text) < 8
+    assert "2 outer steps of 4 tasks, 2 for each of 2 worker(s)" in text
+    assert 0.2 < _number(r"memory: ([\d.]+) GB per worker", text) < 8
 
 
-def test_time_is_that_of_the_steps_that_are_left(training: MetaTraining, tmp_path: Path) -> None:
+def test_time_is_that_of_the_steps_that_are_left(
+    training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "_measured", lambda *_: (2.0, 1.5))
     outer = replace(training.outer, steps=36_000)
-    config = replace(training, out=tmp_path, outer=outer, workers=2)
+    config = replace(training, out=tmp_path, outer=outer, workers=2, threads_per_worker=3)
     model, _ = initial_model(training.model, "none", 0)
     start = Optimization(training.model, model.state_dict(), initial_rates(model, training.rates))
     checkpoints.save(tmp_path, 18_000, start, checkpoints.learned_state(start, outer))
     text = what_would_run(config)
+    assert "one task: 2.00 s on this CPU, 3 thread(s)\nmemory: 1.5 GB" in text
     assert "done: 18,000 outer steps" in text
-    step = _number(r"one inner step: ([\d.]+) s", text)
-    hours = _number(r"([\d.,]+) core hours", text)
-    expected = 18_000 * 4 * (training.T + 1 + 1 / 3) / 3600
-    assert expected * (step - 0.006) - 0.1 <= hours <= expected * (step + 0.006) + 0.1  # the step is printed in 10 ms
+    assert "time: about 20.0 hours on workers like this machine, 120.0 core hours in all" in text
+
+
+def test_what_is_measured_is_a_task_of_the_training(training: MetaTraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(dry_run, "meta_gradient", lambda *arguments: seen.append(arguments))
+    plan = replace(training.plan, train_frames=2, test_frames=3)
+    what_would_run(replace(training, plan=plan, order="second", T=4))
+    assert len(seen) == 2
+    *_, form, train, test, weights, _, order = seen[0]
+    assert (form, order, weights) == ("log", "second", (0, 0, 0, 0, 1))
+    assert (len(train.targets), len(test.targets)) == (2, 3)
 
 
 def test_parent_without_data(training: MetaTraining) -> None:
@@ -55,7 +67,7 @@ def test_parent_without_data(training: MetaTraining) -> None:
     text = what_would_run(plain)
     assert "data: none named" in text
     assert "learning rates" not in text
-    assert "10 outer steps of 4 tasks of two frames, 4 for each of 1 worker(s)" in text
+    assert "10 outer steps of 4 tasks, 4 for each of 1 worker(s)" in text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -79,4 +91,6 @@ def test_the_papers_preset_is_the_releases() -> None:
         0.5,
     )
     assert (paper.model.backbone, paper.model.normalization, paper.backbone_weights) == ("resnet50", "group", "coco")
+    assert (paper.outer.betas, paper.outer.weight_decay, paper.outer.clip_norm) == ((0.9, 0.999), 1e-3, float("inf"))
+    assert (paper.plan.frames, paper.plan.paste, paper.model.soft_mask_targets) == ("two", 0, True)
     assert [paper.outer.factor(step) for step in (0, paper.outer.steps - 1)] == [1, 1]

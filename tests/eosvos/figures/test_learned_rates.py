@@ -15,8 +15,8 @@ def test_rates_of_many_tensors_and_of_one(tmp_path: Path, lowest: float) -> None
     names = ("backbone.body.0.weight", "backbone.fpn.0.bias", "rpn.head.conv.weight", "roi_heads.mask_head.0.bias")
     many = {name: draws.uniform(lowest, 1, (5, 1, 1, 1) if "weight" in name else (5,)) for name in names}
     many["backbone.body.0.weight"][:] = lowest
-    for rates in (many, {"all": np.array(0.01)}):
-        path = learned_rates(rates, 0.001, tmp_path / "rates.png")
+    for rates, start in ((many, 0.001), ({"all": np.array(0.01)}, None)):
+        path = learned_rates(rates, start, tmp_path / "rates.png")
         with Image.open(path) as image:
             assert (image.format, image.size) == ("PNG", (1350, 540))
             assert len(image.convert("RGB").getcolors(1 << 24) or []) > 20

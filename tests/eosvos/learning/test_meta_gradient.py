@@ -240,12 +240,14 @@ def _roi_align_in_python(features: Tensor, rois: Tensor, scale: float, side: int
 
 
 @pytest.mark.parametrize("T", [1, 3])
-def test_rates_that_are_too_high_are_noticed(micro: ModelConfig, scene: Callable[..., Any], T: int) -> None:
+@pytest.mark.parametrize("order", ["first", "second", "second_in_heads"])
+def test_rates_that_are_too_high_are_noticed(micro: ModelConfig, scene: Callable[..., Any], order: Any, T: int) -> None:
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float32)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
     infinite = [torch.full_like(rate, torch.inf) for rate in log_rates]
-    assert not _first_order(model, initialization, infinite, train, test, T).finite
-    assert _first_order(model, initialization, log_rates, train, test, T).finite
+    for rates, finite in ((infinite, False), (log_rates, True)):
+        meta = meta_gradient(model, initialization, rates, "log", train, test, last_only(T), SEED, order)
+        assert meta.finite == finite
 
 
 def test_sum_over_tasks_of_two_workers_is_that_of_one(micro: ModelConfig, scene: Callable[..., Any]) -> None:

@@ -182,6 +182,8 @@ REFUSED: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "fpn_channels: must be at least 1": lambda header, tensors: header["model"].update(fpn_channels=0),
     "its tensors do not fit its own model": lambda header, tensors: header["model"].update(fpn_channels=16),
     "tensors do not fit": lambda header, tensors: tensors.pop("initialization.rpn.head.conv.0.0.bias"),
+    "its header does not say what its learning rates are (None)": lambda header, tensors: header.update(rates=None),
+    "does not say what its learning rates are": lambda header, tensors: header["rates"].update(form="cubic"),
     "has learning rates for": lambda header, tensors: tensors.pop("rates.rpn.head.conv.0.0.bias"),
 }
 

@@ -189,6 +189,29 @@ def test_sum_mean_and_clear() -> None:
     assert not total.buffer.any()
 
 
+def test_statistics_are_means_over_the_kept_tasks_of_all_workers() -> None:
+    learned = Learned(_tensors(0, SHAPES), [], OuterConfig())
+    like = [torch.zeros(3), torch.zeros(3)]
+    first, second = (GradientSum(learned, like) for _ in range(2))
+    seen = [[torch.full((3,), task + 0.5), torch.full((3,), 2.0 * task)] for task in range(3)]
+    for total, task in ((first, 0), (second, 1), (first, 2)):  # the fourth task was dropped
+        total.add(task, _tensors(task, SHAPES), [], 1.0, 1.0, seen[task])
+    first.buffer += second.buffer  # what the all-reduce does
+    first.mean()
+    for index, expected in enumerate((1.5, 2.0)):
+        torch.testing.assert_close(first.statistics[index], torch.full((3,), expected))
+    torch.testing.assert_close(first.initialization, _flat_mean(3))
+
+
+def _flat_mean(tasks: int) -> torch.Tensor:
+    return torch.stack([torch.cat([v.flatten() for v in _tensors(task, SHAPES)]) for task in range(tasks)]).mean(dim=0)
+
+
+def test_a_parents_missing_rates_are_on_the_device_of_its_parameters() -> None:
+    learned = Learned([torch.zeros(2, device="meta", dtype=torch.float64)], [], OuterConfig())
+    assert (learned.rates.device.type, learned.rates.dtype, learned.rates_views) == ("meta", torch.float64, [])
+
+
 @pytest.mark.parametrize(
     "values",
     [
