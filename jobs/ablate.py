@@ -68,7 +68,8 @@ def main() -> None:
         if not value:
             raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
     train_data, data = absolute_address(train_data, "--train-data"), absolute_address(data, "--data")
-    open_dataset(data)
+    for address in (train_data, data):
+        open_dataset(address)  # to refuse what is not one before anything is written
     weights = config.backbone_weights or PARENT[preset].backbone_weights
     parent, meta = (
         replace(training, data=train_data, seed=config.seed, backbone_weights=weights)

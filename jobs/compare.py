@@ -55,7 +55,7 @@ class Compare:
 
 
 def main() -> None:
-    config, preset = parse_preset(Compare, {name: Compare() for name in reversed(META)}, DESCRIPTION)
+    config, preset = parse_preset(Compare, {name: Compare() for name in reversed(PARENT)}, DESCRIPTION)
     for flag, value in (("--train-data", config.train_data), ("--data", config.data)):
         if not value:
             raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")

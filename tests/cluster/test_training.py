@@ -101,6 +101,7 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
         "held_out": [],
         "T": 2,
         "order": "first",
+        "initial_rate": 0.01,
         "step": 2,
     }
     assert facts == facts_expected

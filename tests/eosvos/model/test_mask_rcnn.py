@@ -211,7 +211,7 @@ def test_batch(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tens
     expected, _ = theirs.transform([frames[0][0] / 255])
     torch.testing.assert_close(batch.images.tensors, expected.tensors)
     assert batch.images.image_sizes == expected.image_sizes == [(HEIGHT, WIDTH)]
-    with pytest.raises(ValueError, match="mask that is not empty"):
+    with pytest.raises(ValueError, match="needs a mask with an object"):
         ours.batch([frames[0][0]], [mask * 0])
 
 
