@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from cluster import comparison
 from cluster.ablation import Ablation, AblationRow, ablate, table_1
 from cluster.config import MetaTraining, Training
 from cluster.presets import META, PARENT
@@ -55,8 +56,14 @@ def test_published_figures_stand_beside_their_own_number_of_steps() -> None:
 
 @pytest.mark.slow
 def test_rows_come_from_real_runs_and_share_the_parent(
-    ray_here: None, training: MetaTraining, encoded: Path, tmp_path: Path, tracking: str
+    ray_here: None,
+    training: MetaTraining,
+    encoded: Path,
+    tmp_path: Path,
+    tracking: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(comparison, "WIDENINGS", 1)  # of a model that knows nothing no rate is best
     parent = Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
     parent = replace(parent, held_out=0.25)
     meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
