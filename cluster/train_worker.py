@@ -69,8 +69,9 @@ def train_worker(config: dict[str, Any]) -> None:
         losses = total.mean()
         if any(losses):
             learned.step(total, done - 1)
-            update_statistics(norms, total.statistics)
-            optimization.initialization.update(model.named_buffers())  # the parameters are in `learned`
+            if norms:
+                update_statistics(norms, total.statistics)
+                optimization.initialization.update(model.named_buffers())  # the parameters are in `learned`
         if worker == 0:
             is_meta = isinstance(training, MetaTraining)
             row = {"step": done, "seconds": time.perf_counter() - started}

@@ -243,7 +243,7 @@ def _rates(checkpoint: Path, folder: Path) -> Path:
     learned = optimization.rates.learned
     rates = applied(list(learned.values()), optimization.rates.form, len(learned))
     named = {name: rate.numpy() for name, rate in zip(learned, rates, strict=True)}
-    return learned_rates(named, optimization.facts["initial_rate"], folder / RATES)
+    return learned_rates(named, optimization.facts.get("initial_rate"), folder / RATES)
 
 
 def _curve(folder: Path, T: int) -> Path:

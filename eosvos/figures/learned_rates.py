@@ -51,11 +51,12 @@ def learned_rates(rates: Mapping[str, NDArray[np.floating]], initial_rate: float
     else:
         axes.set_yscale("symlog", linthresh=max(float(high.max()), 1e-12) / 1000)
     first = 0
-    for section, names in groupby(rates, _section):
+    for number, (section, names) in enumerate(groupby(rates, _section)):
         count = len(list(names))
         if first > 0:
             axes.axvline(first - 0.5, color=START, linewidth=0.6)
-        axes.text(first + (count - 1) / 2, 1.02, section, transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
+        middle_of, height = first + (count - 1) / 2, (1.02, 1.09)[number % 2]  # in turns, as narrow sections are short
+        axes.text(middle_of, height, section, transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
         first += count
     axes.set_xlim(-0.8, len(rates) - 0.2)
     axes.set_xticks([])

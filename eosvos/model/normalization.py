@@ -41,7 +41,12 @@ class FoldedSequential(nn.Sequential):
         modules = list(self)
         while modules:
             module, norm = modules.pop(0), modules[0] if modules else None
-            if isinstance(module, nn.Conv2d) and isinstance(norm, FrozenBatchNorm) and not norm.live:
+            if (
+                isinstance(module, nn.Conv2d)
+                and module.bias is None
+                and isinstance(norm, FrozenBatchNorm)
+                and not norm.live
+            ):
                 input = _folded(input, module, norm)
                 del modules[0]
             else:
@@ -50,7 +55,6 @@ class FoldedSequential(nn.Sequential):
 
 
 def _folded(input: Tensor, convolution: nn.Conv2d, norm: FrozenBatchNorm) -> Tensor:
-    assert convolution.bias is None
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)

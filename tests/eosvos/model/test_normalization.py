@@ -73,6 +73,15 @@ def test_folding_changes_no_name_output_or_gradient() -> None:
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
+def test_a_convolution_with_a_bias_is_left_alone() -> None:
+    body = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), FrozenBatchNorm(4)))
+    x = torch.randn(1, 3, 5, 5)
+    expected = body(x)
+    fold_batch_norm(body)
+    assert isinstance(body[0], FoldedSequential)
+    assert torch.equal(body(x), expected)
+
+
 def test_fine_tuning_moves_the_affine_parameters_and_no_statistics(
     micro_mobilenet: ModelConfig, scene: Callable[..., Any]
 ) -> None:
