@@ -13,10 +13,12 @@ from cluster.config import MetaTraining, Training
 from cluster.evaluation import Evaluation
 from cluster.tracking import Tracker, tracking_uri
 from cluster.training import train
+from eosvos.cli import to_dict
 from eosvos.errors import BadInput
 from eosvos.learning.rates import Level
 from eosvos.metrics.table import Row, percent, summarize, write_table
 from eosvos.model.config import ModelConfig
+from eosvos.segmentation.config import SegmentationConfig
 
 MEASURES = ("j_mean", "f_mean", "j_and_f")
 PUBLISHED_T = 10
@@ -33,7 +35,7 @@ class AblationRow:
         T: fine-tuning steps.
         parent: training that the row's fine-tuning or its meta-training starts from.
         meta: meta-training, or None for a single rate that is searched for on held-out training sequences.
-        box_propagation: at test time.
+        segmentation: test time.
     """
 
     name: str
@@ -41,7 +43,7 @@ class AblationRow:
     T: int
     parent: Training
     meta: MetaTraining | None
-    box_propagation: bool = False
+    segmentation: SegmentationConfig
 
 
 @dataclass(frozen=True)
@@ -70,28 +72,39 @@ def table_1(parent: Training, meta: MetaTraining, T: int, more_T: Sequence[int])
     whole = replace(parent.model, normalization="group", mask_loss="lovasz_hinge")
     grouped = replace(whole, mask_loss="cross_entropy")
     plain = replace(grouped, normalization="frozen_batch")
+    bare = SegmentationConfig(transforms=0, box_propagation=False)
+    boxes = replace(bare, box_propagation=True)
+    online = replace(boxes, online_interval=5)
 
     def learned(
-        name: str, published: float, model: ModelConfig, level: Level = "neuron", boxes: bool = False
+        name: str,
+        published: float | None,
+        model: ModelConfig,
+        level: Level = "neuron",
+        segmentation: SegmentationConfig = bare,
+        T: int = T,
     ) -> AblationRow:
         rates = replace(meta.rates, rate_level=level)
         trainings = replace(parent, model=model), replace(meta, model=model, rates=rates)
-        return AblationRow(name, published if T == PUBLISHED_T else None, T, *trainings, boxes)
+        return AblationRow(name, published, T, *trainings, segmentation)
+
+    def at_published(figure: float) -> float | None:
+        return figure if T == PUBLISHED_T else None
 
     searched = {10: 33.6, 50: 39.7, 100: 41.6, 1000: 42.7}
     propagated = {10: 71.2, 50: 71.3, 100: 71.2}
-    last = learned("+ box propagation", propagated[PUBLISHED_T], whole, boxes=True)
+    adapted = {50: 73.7, 100: 74.8}
     return [
         *(
-            AblationRow("parent, one searched rate", searched.get(steps), steps, replace(parent, model=plain), None)
-            for steps in (T, *more_T)
+            AblationRow("parent, one searched rate", searched.get(t), t, replace(parent, model=plain), None, bare)
+            for t in (T, *more_T)
         ),
-        learned("learned initialization, one learned rate", 64.4, plain, "single"),
-        learned("+ a rate for each neuron", 67.2, plain),
-        learned("+ group normalization", 69.4, grouped),
-        learned("+ Lovász hinge", 69.9, whole),
-        last,
-        *(replace(last, T=steps, published=propagated.get(steps)) for steps in more_T),
+        learned("learned initialization, one learned rate", at_published(64.4), plain, "single"),
+        learned("+ a rate for each neuron", at_published(67.2), plain),
+        learned("+ group normalization", at_published(69.4), grouped),
+        learned("+ Lovász hinge", at_published(69.9), whole),
+        *(learned("+ box propagation", propagated.get(t), whole, segmentation=boxes, T=t) for t in (T, *more_T)),
+        *(learned("+ online adaptation", adapted.get(t), whole, segmentation=online, T=t) for t in (T, *more_T)),
     ]
 
 
@@ -117,7 +130,7 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
             summary.append({"row": row.name, "T": row.T, "published_j_and_f": row.published} | scores)
             name = f"{row.name}, T={row.T}"
             folder = ablation.out / "rows" / name.replace(" ", "_").replace("+_", "")
-            child = Tracker(uri, "ablation", name, folder, {"T": row.T, "box_propagation": row.box_propagation})
+            child = Tracker(uri, "ablation", name, folder, {"T": row.T} | to_dict(row.segmentation))
             child.tags({"mlflow.parentRunId": tracker.run_id})
             child.metrics([(0, {measure: scores[measure] for measure in MEASURES})])
             child.end()
@@ -141,20 +154,21 @@ def _scores(row: AblationRow, searched: tuple[int, ...], ablation: Ablation, con
     single: tuple[float, ...] = ()
     if row.meta is None:
         folder = ablation.out / f"search-{model}"
-        chosen = chosen_rates(parent, row.parent.data, searched, ablation.rates, folder, console, row.box_propagation)
+        chosen = chosen_rates(parent, row.parent.data, searched, ablation.rates, folder, console, row.segmentation)
         checkpoint, single = parent, tuple(rate for rate, steps in chosen.items() if row.T in steps)
     else:
         folder = ablation.out / f"meta-{model}-{row.meta.rates.rate_level}"
         last = train(replace(row.meta, out=folder, parent=parent))
         checkpoint = last.with_name(checkpoints.BEST) if row.meta.held_out > 0 else last
-    boxes = "-boxes" if row.box_propagation else ""
+    boxes = "-boxes" if row.segmentation.box_propagation else ""
+    online = "-online" if row.segmentation.online_interval else ""
     evaluation = Evaluation(
         checkpoint,
         ablation.data,
-        ablation.out / f"evaluation-{checkpoint.parent.name}{boxes}-T={row.T}",
+        ablation.out / f"evaluation-{checkpoint.parent.name}{boxes}{online}-T={row.T}",
         T=(row.T,),
         learning_rate=single,
-        box_propagation=row.box_propagation,
+        segmentation=row.segmentation,
     )
     (scores,) = summarize(objects_of(evaluation, console))
     return scores | {"learning_rate": single[0] if single else None}

@@ -18,6 +18,7 @@ from eosvos.data.parquet.layout import INDEX
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, summarize, write_table
+from eosvos.segmentation.config import SegmentationConfig
 
 META, FAIR = "meta-learned", "fair parent"
 MARGIN = 1.1
@@ -60,6 +61,8 @@ class Comparison:
     """Numbers of fine-tuning steps."""
     rates: tuple[float, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01)
     """The parent's learning rates to choose from at each T, widened until the best is not at an edge."""
+    segmentation: SegmentationConfig = SegmentationConfig()
+    """Test time of both."""
 
 
 def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
@@ -102,10 +105,18 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
     rows: list[Row] = []
     for pair in pairs:
         folder = comparison.out / f"seed-{pair.seed}"
-        learned = Evaluation(pair.meta, comparison.data, folder / "meta", T=comparison.T)
+        learned = Evaluation(
+            pair.meta, comparison.data, folder / "meta", T=comparison.T, segmentation=comparison.segmentation
+        )
         rows += [_of(META, pair, row) for row in objects_of(learned, console)]
         at_T = chosen_rates(
-            pair.fair, comparison.train_data, comparison.T, comparison.rates, folder / "choice", console
+            pair.fair,
+            comparison.train_data,
+            comparison.T,
+            comparison.rates,
+            folder / "choice",
+            console,
+            comparison.segmentation,
         )
         for rate, steps in at_T.items():
             single = replace(
@@ -146,7 +157,7 @@ def chosen_rates(
     rates: Sequence[float],
     folder: Path,
     console: Console,
-    box_propagation: bool = True,
+    segmentation: SegmentationConfig,
 ) -> dict[float, tuple[int, ...]]:
     """Rate -> the T at which it is the parent's best on the sequences that it was not trained on.
 
@@ -157,7 +168,7 @@ def chosen_rates(
         rates: to choose from, widened until the best is not at an edge.
         folder: of the evaluations.
         console: says what was chosen.
-        box_propagation: as in the evaluation that the rates are for.
+        segmentation: as in the evaluation that the rates are for.
     """
     names = tuple(load(parent).facts["held_out"])
     positive = tuple(T for T in steps if T > 0)
@@ -171,7 +182,7 @@ def chosen_rates(
             T=positive,
             learning_rate=rates,
             sequences=names,
-            box_propagation=box_propagation,
+            segmentation=segmentation,
         )
         return summarize(objects_of(evaluation, console), by=("learning_rate", "T"))
 

@@ -13,6 +13,7 @@ from eosvos.learning.meta_gradient import Order, last_only, multi_step
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import ModelConfig
+from eosvos.segmentation.config import SegmentationConfig
 
 PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
 """Fields that say where and how a training runs, not what it computes; a resumed run may change them."""
@@ -78,6 +79,7 @@ class MetaTraining(Training):
     """Outer steps between validations on the held-out sequences; the last step has one too."""
     validation_frames: int = 8
     """Frames of each held-out sequence that are validated on, at most: evenly spaced, first and last do not count."""
+    segmentation: SegmentationConfig = SegmentationConfig()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,9 @@ from eosvos.figures.overlay import overlay
 from eosvos.learning.optimization import Optimization, load
 from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.metrics.table import ObjectResult, Row, object_rows, summarize, terminal_table, write_table
-from eosvos.segmentation.one_shot import AdaptedObject, OneShotSegmenter, SegmentationConfig
+from eosvos.segmentation.adaptation import AdaptedObject
+from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.one_shot import OneShotSegmenter
 
 PLACEMENT = ("out", "threads_per_task", "gpu")
 """Fields that say where and how an evaluation runs; the same command with others goes to the same folder."""
@@ -52,10 +54,9 @@ class Evaluation:
     """Names of the sequences to evaluate on; all of the dataset's unless given."""
     frames: int = 0
     """Frames of each sequence, at most, evenly spaced; 0 for all."""
-    box_propagation: bool = True
-    """Add jittered copies of the object's last box to the proposals."""
+    segmentation: SegmentationConfig = SegmentationConfig()
     seed: int = 0
-    """Of the samples drawn while fine-tuning and of the jitter."""
+    """Of everything random at test time."""
     threads_per_task: int = 1
     """Threads, and CPUs, of each sequence's task."""
     gpu: bool = False
@@ -180,28 +181,28 @@ def evaluate_sequence(
     """
     torch.set_num_threads(evaluation.threads_per_task)
     sequence = _sequence(dataset, index, evaluation)
-    frames = [sequence.frame(position) for position in range(len(sequence))]
-    images, truths = [image for image, _ in frames], [mask for _, mask in frames]
+    decoded = [sequence.frame(position) for position in range(len(sequence))]
+    images, truths = [image for image, _ in decoded], [mask for _, mask in decoded]
     first_mask = truths[0]
     if first_mask is None or not first_mask.any():
         raise BadInput(f"{dataset.uri}, {sequence.name}: its first frame has no object, so there is nothing to follow")
     results: list[SequenceResult] = []
     for rate in evaluation.learning_rate or (None,):
-        config = SegmentationConfig(max(evaluation.T), evaluation.box_propagation, evaluation.seed)
         at_rate = optimization if rate is None else optimization.with_single_rate(rate)
-        segmenter = OneShotSegmenter(at_rate, config, "cuda" if evaluation.gpu else "cpu")
-        objects = segmenter.begin(images[0], first_mask)
+        device = "cuda" if evaluation.gpu else "cpu"
+        segmenter = OneShotSegmenter(at_rate, evaluation.segmentation, evaluation.seed, device)
+        adapted: dict[int, AdaptedObject] = {}
         for T in sorted(evaluation.T):
             if T == 0 and results:  # the rate does not matter before the first step
                 results.append(replace(results[0], learning_rate=rate))
                 continue
-            segmenter.fine_tune(objects, T)
-            diverged = any(adapted.diverged for adapted in objects)
-            masks = [first_mask, *segmenter.follow(objects, images[1:])]
-            scores = score_sequence(masks, truths, [adapted.id for adapted in objects], sequence.name)
+            frames = segmenter.segment(images, {0: first_mask}, T, adapted=adapted, keep_going=True)
+            masks = [frame.mask for frame in frames]
+            diverged = any(own.diverged for own in adapted.values())
+            scores = score_sequence(masks, truths, list(adapted), sequence.name)
             scored = tuple(
-                ObjectResult(sequence.dataset, sequence.name, len(sequence), _seconds(adapted), own)
-                for adapted, own in zip(objects, scores, strict=True)
+                ObjectResult(sequence.dataset, sequence.name, len(sequence), own.seconds, score)
+                for own, score in zip(adapted.values(), scores, strict=True)
             )
             encoded = tuple(encode_mask(mask) for mask in masks)
             results.append(SequenceResult(index, rate, T, scored, encoded, diverged))
@@ -220,10 +221,6 @@ def _chosen(dataset: EncodedDataset, evaluation: Evaluation) -> list[int]:
 def _sequence(dataset: EncodedDataset, index: int, evaluation: Evaluation) -> Sequence:
     sequence = dataset.sequences[index]
     return sequence.thinned(evaluation.frames) if evaluation.frames else sequence
-
-
-def _seconds(adapted: AdaptedObject) -> float:
-    return adapted.fine_tuning_seconds + adapted.segmentation_seconds
 
 
 def _run(

@@ -8,6 +8,7 @@ from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
+from eosvos.segmentation.config import SegmentationConfig
 
 _DAVIS_AUGMENTATION = AugmentationConfig(
     rotation=25.0, translation=0.15, saturation=0.0, hue=0.0, channel_permutation=0.3
@@ -45,11 +46,12 @@ META: dict[str, MetaTraining] = {
         },
         rates=RatesConfig(initial_rate=0.01),
         validate_every=140,
+        segmentation=SegmentationConfig(transforms=0),  # synthetic objects are not turned or zoomed so far
     ),
     "davis2016-small": MetaTraining(
         **{
             **vars(PARENT["davis2016-small"]),
-            "outer": OuterConfig(steps=300, learning_rate=1e-4, rates_learning_rate=0.08),
+            "outer": OuterConfig(steps=300, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 10,
         },
         rates=RatesConfig(initial_rate=0.002),

@@ -77,6 +77,7 @@ class Validation:
                 self._dataset.uri,
                 T=(0, training.T),
                 frames=training.validation_frames,
+                segmentation=training.segmentation,
                 seed=training.seed,
                 gpu=training.gpu and total("GPU") > training.workers,
             )

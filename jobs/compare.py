@@ -69,7 +69,8 @@ def main() -> None:
         parent = replace(PARENT[preset], data=train_data, seed=seed, backbone_weights=weights)
         meta = replace(META[preset], data=train_data, seed=seed, backbone_weights=weights)
         pairs.append(train_pair(parent, meta, out / f"seed-{seed}"))
-    comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates)
+    segmentation = META[preset].segmentation
+    comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates, segmentation)
     compare(pairs, comparison, Console(soft_wrap=True, highlight=False))
 
 

@@ -56,11 +56,18 @@ def main() -> None:
     parent = train(replace(PARENT["demo"], data=str(data["train"]), out=out / "parent"))
     console.rule("meta-training")
     train(replace(META["demo"], data=str(data["train"]), out=out / "meta", parent=parent))
-    meta = out / "meta" / BEST
+    meta, segmentation = out / "meta" / BEST, META["demo"].segmentation
     console.rule("evaluation on unseen sequences")
     evaluations = {
-        "meta": Evaluation(meta, str(data["held"]), out / "evaluation-meta", T=STEPS),
-        "parent": Evaluation(parent, str(data["held"]), out / "evaluation-parent", T=STEPS, learning_rate=PARENT_RATES),
+        "meta": Evaluation(meta, str(data["held"]), out / "evaluation-meta", T=STEPS, segmentation=segmentation),
+        "parent": Evaluation(
+            parent,
+            str(data["held"]),
+            out / "evaluation-parent",
+            T=STEPS,
+            learning_rate=PARENT_RATES,
+            segmentation=segmentation,
+        ),
     }
     summaries = {name: evaluate(evaluation, console) for name, evaluation in evaluations.items()}
     best = best_at_each_T(summaries["parent"])
@@ -72,7 +79,7 @@ def main() -> None:
         console.rule("fair comparison")
         train_data, held_data = str(data["train"]), str(data["held"])
         pair = train_pair(replace(PARENT["demo"], data=train_data), replace(META["demo"], data=train_data), out)
-        compare([pair], Comparison(train_data, held_data, out / "comparison", STEPS, FAIR_RATES), console)
+        compare([pair], Comparison(train_data, held_data, out / "comparison", STEPS, FAIR_RATES, segmentation), console)
     console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri {tracking_uri()}")
 
 

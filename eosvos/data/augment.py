@@ -102,6 +102,18 @@ def task_frames(
     return TaskFrames(*(torch.stack(p) for p in (images[:first], masks[:first], images[first:], masks[first:])))
 
 
+def transformed(
+    image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A frame (3, H, W) uint8 and mask (H, W) uint8 with one random flip, rotation, zoom and shift; no colour.
+
+    Where no draw leaves enough of the object in the frame, there is only the flip.
+    """
+    if rng.random() < config.flip:
+        image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
+    return _warp_keeping_object(image, mask, config, rng)
+
+
 def resized(image: Tensor, short_side: int, long_side: int) -> Tensor:
     """A frame (3, H, W) uint8 or mask (H, W) uint8 at the model's input size.
 

@@ -1,204 +1,244 @@
-"""One-shot segmentation: fine-tune on the first frame, then follow the objects through the video."""
+"""One-shot segmentation: fine-tune on the first mask of each object, then follow them all through the video."""
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
-from eosvos.data.augment import input_size, resized
+from eosvos.data.augment import resized
 from eosvos.data.sequence import object_ids
 from eosvos.errors import BadInput
-from eosvos.learning.inner_loop import fine_tune, generator
+from eosvos.learning.inner_loop import generator
 from eosvos.learning.optimization import Optimization
-from eosvos.model.mask_rcnn import Batch, MaskRCNN, paste
+from eosvos.model.mask_rcnn import MaskRCNN, paste
+from eosvos.segmentation.adaptation import (
+    JITTER,
+    AdaptedObject,
+    LabelledFrame,
+    adapt_online,
+    fine_tune_object,
+)
+from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
 
 
 @dataclass(frozen=True)
-class SegmentationConfig:
-    """Test time (the authors' release: ``util/evaluate.py``)."""
-
-    T: int = 10
-    """Fine-tuning steps on the first frame."""
-    box_propagation: bool = True
-    """Add jittered copies of the object's last box to the proposals; they replace the lower-ranked half."""
-    seed: int = 0
-    """Of the samples drawn while fine-tuning and of the jitter."""
-
-    def __post_init__(self) -> None:
-        if self.T < 0:
-            raise ValueError(f"T: must be at least 0, got {self.T}")
-
-
-@dataclass
-class AdaptedObject:
-    """One object and the model that is fine-tuned to it.
+class Prediction:
+    """What is seen of one object in one frame.
 
     Attributes:
-        id: its value in the first mask.
-        model: fine-tuned in place.
-        batch: the first frame and the object's mask, at the model's input size.
-        start_box: (4,) float, the first mask's box in pixels of the model's input.
-        steps: fine-tuning steps taken so far.
-        diverged: a loss or a parameter is not finite any more; the object is taken as never visible.
-        fine_tuning_seconds, segmentation_seconds: time spent on this object; the second is of the last ``follow``.
+        probability: (H, W) float in [0, 1], at the video's size.
+        box: (4,) float, x0 y0 x1 y1 of the detection in pixels of the video; None where the object is not seen.
+        score: of the detection, in (0.5, 1]; 0 where the object is not seen.
     """
 
-    id: int
-    model: MaskRCNN
-    batch: Batch
-    start_box: Tensor
-    steps: int = 0
-    diverged: bool = False
-    fine_tuning_seconds: float = 0.0
-    segmentation_seconds: float = 0.0
+    probability: Tensor
+    box: Tensor | None = None
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class SegmentedFrame:
+    """One frame of the result.
+
+    Attributes:
+        mask: (H, W) uint8 object ids, 0 for the background.
+        boxes: object id -> x0, y0, x1, y1 of its detection in pixels of the video, for the objects that were seen;
+            of objects whose mask is given in this frame there is none.
+        scores: object id -> score of that detection.
+    """
+
+    mask: Tensor
+    boxes: Mapping[int, tuple[float, ...]]
+    scores: Mapping[int, float]
 
 
 class OneShotSegmenter:
-    """Segments the objects of a first mask in all later frames."""
+    """Segments objects whose first mask is given in all later frames."""
 
-    def __init__(self, optimization: Optimization, config: SegmentationConfig, device: str = "cpu") -> None:
-        """Raises BadInput where fine-tuning is asked of a checkpoint without learning rates."""
+    def __init__(
+        self,
+        optimization: Optimization,
+        config: SegmentationConfig = DEFAULTS,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        """The seed is of the transforms, of the samples drawn while fine-tuning, and of the jitter; at least 0."""
         self.optimization = optimization
         self.config = config
+        self.seed = seed
         self.device = torch.device(device)
-        self._rates = (
-            [rate.to(self.device) for rate in optimization.fine_tuning_rates()]
-            if config.T > 0 or optimization.rates is not None
-            else []
-        )
 
-    def segment(self, frames: Iterable[Tensor], first_mask: Tensor) -> Iterator[Tensor]:
-        """Masks for every frame, one by one.
+    def segment(
+        self,
+        frames: Iterable[Tensor],
+        masks: Mapping[int, Tensor],
+        T: int = 10,
+        time_budget: float = math.inf,
+        adapted: dict[int, AdaptedObject] | None = None,
+        keep_going: bool = False,
+    ) -> Iterator[SegmentedFrame]:
+        """Object ids for every frame, one by one; frames are asked for as they are needed, masks too.
+
+        An object appears in the frame with its first mask and never before. A later mask of it is a correction: that
+        frame has this mask, and the object's model is fine-tuned anew on its first and this one. A pixel goes to the
+        object with the largest probability, or to the background where all are below 0.5; a given mask wins.
 
         Args:
             frames: (3, H, W) uint8 RGB each, all of one size.
-            first_mask: (H, W) uint8, object ids of the first frame, 0 for the background.
-
-        Yields:
-            (H, W) uint8 object ids; the first one is ``first_mask``.
-
-        Raises:
-            BadInput: a first mask without an object.
-            FloatingPointError: fine-tuning diverged; the learning rates are too high.
-        """
-        remaining = iter(frames)
-        first = next(remaining, None)
-        if first is None:
-            return
-        objects = self.begin(first, first_mask)
-        self.fine_tune(objects, self.config.T)
-        if lost := [adapted.id for adapted in objects if adapted.diverged]:
-            raise FloatingPointError(
-                f"object {lost[0]}: fine-tuning diverged within {self.config.T} steps; lower the rates"
-            )
-        yield first_mask
-        yield from self.follow(objects, remaining)
-
-    def begin(self, image: Tensor, mask: Tensor) -> list[AdaptedObject]:
-        """Every object of the first mask with a model of its own that holds the initialization.
-
-        Args:
-            image: (3, H, W) uint8.
-            mask: (H, W) uint8 object ids.
+            masks: position of a frame -> (H, W) uint8 object ids of those whose mask is given there, 0 elsewhere.
+            T: fine-tuning steps for each object.
+            time_budget: seconds of fine-tuning for each given mask, shared equally by its objects; where it ends the
+                steps early, the best state so far is taken, as in ``fine_tune_object``.
+            adapted: filled with the objects by id. Those of an earlier pass over the same video, without corrections
+                and with a T at most as large, go on from where they were.
+            keep_going: an object whose adaptation diverges is not seen any more, and marked so, instead of an error.
 
         Raises:
-            BadInput: a mask without an object or of another size, or an object too small for the model's input.
+            BadInput: no mask with an object, a mask or frame of another size than the first frame, a mask beyond the
+                last frame, an object too small for the model's input, or T above 0 with a checkpoint that has no
+                learning rates.
+            FloatingPointError: adaptation diverged; the learning rates are too high.
         """
-        if mask.shape != image.shape[1:]:
-            raise BadInput(
-                f"the first mask has {mask.shape[1]}x{mask.shape[0]} pixels, the first frame "
-                f"{image.shape[2]}x{image.shape[1]}; export both at one size"
-            )
-        config = self.optimization.config
-        small = resized(image, config.short_side, config.long_side)
-        objects = []
-        for object_id in object_ids(mask):
-            own = resized((mask == object_id).to(torch.uint8), config.short_side, config.long_side)
-            if not own.any():
+        if not masks:
+            raise BadInput("no mask is given; give one of the first frame, with a value above 0 for each object")
+        rates = self._rates() if T > 0 or self.config.online_interval else []
+        adapted = {} if adapted is None else adapted
+        earlier, alive = dict(adapted), dict[int, AdaptedObject]()
+        size: tuple[int, int] = (0, 0)
+        position = -1
+        for position, image in enumerate(frames):
+            size = size if position else (image.shape[1], image.shape[2])
+            if image.shape[1:] != size:
                 raise BadInput(
-                    f"object {object_id} of the first mask vanishes at the model's input size ({own.shape[1]}x"
-                    f"{own.shape[0]}); use a model with a larger short_side, or leave the object out"
+                    f"frame {position} has {_by(image.shape[1:])} pixels, the first one {_by(size)}; "
+                    "export all frames at one size"
                 )
-            model = self.optimization.model().to(self.device)
-            batch = model.batch([small], [own])
-            objects.append(AdaptedObject(object_id, model, batch, batch.targets[0]["boxes"][0]))
-        if not objects:
-            raise BadInput("the first mask has no object; draw at least one value above 0 into it")
-        return objects
+            small = resized(image, self.optimization.config.short_side, self.optimization.config.long_side)
+            given = self._given(masks, position, size) if position in masks else {}
+            if not alive and not given and position in masks:
+                raise BadInput(f"{_mask_of(position)} has no object; draw at least one value above 0 into it")
+            for object_id, mask in given.items():
+                new = earlier.pop(object_id, None) if object_id not in alive else None
+                new = new or self._new(object_id, small, mask, position, alive.get(object_id))
+                _restart(new)
+                fine_tune_object(new, rates, T, self.config, self.seed, time_budget / len(given))
+                alive[object_id] = adapted[object_id] = new
+            yield self._frame(image, small, given, [alive[object_id] for object_id in sorted(alive)], position, rates)
+            lost = [object_id for object_id in sorted(alive) if alive[object_id].diverged]
+            if lost and not keep_going:
+                raise FloatingPointError(
+                    f"object {lost[0]}: its adaptation diverged by frame {position}; lower the rates or T ({T})"
+                )
+        if position >= 0 and max(masks) > position:
+            raise BadInput(f"{_mask_of(max(masks))} is beyond the video, which has {position + 1} frames")
 
-    def fine_tune(self, objects: list[AdaptedObject], T: int) -> None:
-        """Takes, for every object that has not diverged, the steps that are missing to T."""
-        for adapted in objects:
-            if adapted.diverged:
-                continue
-            start = time.perf_counter()
-            steps = range(adapted.steps, T)
-            losses = fine_tune(adapted.model, adapted.batch, self._rates, steps, (self.config.seed, adapted.id))
-            adapted.diverged = not (
-                all(map(math.isfinite, losses))
-                and all(bool(parameter.isfinite().all()) for parameter in adapted.model.parameters())
-            )
-            adapted.steps = T
-            adapted.fine_tuning_seconds += time.perf_counter() - start
-
-    def follow(self, objects: list[AdaptedObject], frames: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Segments all objects in lockstep, frame by frame, and merges them.
-
-        A pixel goes to the object with the largest probability, or to the background where all are below 0.5.
+    def predict(self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], position: int) -> Prediction:
+        """The best detection of one object in the frame at ``position``.
 
         Args:
-            objects: of ``begin``.
-            frames: those after the first, (3, H, W) uint8 each.
-
-        Yields:
-            (H, W) uint8 object ids per frame.
+            adapted: the object, with the box of its last mask.
+            small: (3, h, w) uint8, the frame at the model's input size.
+            size: (H, W) of the video.
+            position: of the frame.
         """
-        ids = torch.tensor([adapted.id for adapted in objects], dtype=torch.uint8)
-        boxes = [adapted.start_box for adapted in objects]
-        for adapted in objects:
-            adapted.segmentation_seconds = 0.0
-        for position, image in enumerate(frames, start=1):
-            small = resized(image, self.optimization.config.short_side, self.optimization.config.long_side)
-            probabilities = []
-            for k, adapted in enumerate(objects):
-                start = time.perf_counter()
-                probability = self._probability(adapted, small, (image.shape[1], image.shape[2]), boxes[k], position)
-                boxes[k] = self._last_box(adapted, probability)
-                probabilities.append(probability)
-                adapted.segmentation_seconds += time.perf_counter() - start
-            best, index = torch.stack(probabilities).max(dim=0)
-            yield torch.where(best >= 0.5, ids[index], 0)
-
-    def _probability(
-        self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], box: Tensor, position: int
-    ) -> Tensor:
-        if adapted.diverged:
-            return torch.zeros(size)
         extra = None
+        input_size = (small.shape[1], small.shape[2])
         if self.config.box_propagation:
-            count = self.optimization.config.proposals_test // 2
-            draws = generator(self.config.seed, adapted.id, position, 1)
-            extra = jittered_boxes(box, count, (small.shape[1], small.shape[2]), draws)
+            draws = generator(self.seed, adapted.id, position, JITTER)
+            extra = jittered_boxes(adapted.box, self.optimization.config.proposals_test // 2, input_size, draws)
         detection = adapted.model.detect(small, extra)
         if detection is None:
-            return torch.zeros(size)
-        return paste(detection, (small.shape[1], small.shape[2]), size).cpu()
+            return Prediction(torch.zeros(size))
+        return Prediction(
+            paste(detection, input_size, size).cpu(), _scaled(detection.box, input_size, size).cpu(), detection.score
+        )
 
-    def _last_box(self, adapted: AdaptedObject, probability: Tensor) -> Tensor:
-        """Tight box, in the model's input, of a probability map at 0.5; the first frame's where that is empty."""
+    def _frame(
+        self,
+        image: Tensor,
+        small: Tensor,
+        given: Mapping[int, Tensor],
+        objects: list[AdaptedObject],
+        position: int,
+        rates: list[Tensor],
+    ) -> SegmentedFrame:
+        """Adapts online where it is due, predicts each object that is not given, and merges."""
+        size = (image.shape[1], image.shape[2])
+        largest, ids = torch.zeros(size), torch.zeros(size, dtype=torch.uint8)
+        boxes, scores = {}, {}
+        for adapted in objects:
+            if adapted.id in given:
+                probability = 2.0 * given[adapted.id]  # more than any other
+            elif adapted.diverged:
+                continue
+            else:
+                adapt_online(adapted, self._initialization(adapted.model), rates, position, self.config, self.seed)
+                began = time.perf_counter()
+                prediction = Prediction(torch.zeros(size))
+                if not adapted.diverged:
+                    prediction = self.predict(adapted, small, size, position)
+                probability = prediction.probability
+                self._remember(adapted, small, probability)
+                adapted.segmentation_seconds += time.perf_counter() - began
+                if prediction.box is not None:
+                    boxes[adapted.id] = tuple(prediction.box.tolist())
+                    scores[adapted.id] = prediction.score
+            better = (probability >= 0.5) & (probability > largest)
+            largest, ids[better] = torch.where(better, probability, largest), adapted.id
+        return SegmentedFrame(ids, boxes, scores)
+
+    def _remember(self, adapted: AdaptedObject, small: Tensor, probability: Tensor) -> None:
+        """The last box for box propagation, the frame for online adaptation."""
+        input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
         ys, xs = torch.where(probability >= 0.5)
-        if len(ys) == 0:
-            return adapted.start_box
+        if len(ys):
+            box = torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).to(adapted.start_box)
+            adapted.box = _scaled(box, size, input_size)
+        else:
+            adapted.box = adapted.start_box
+        if self.config.online_interval:
+            mask = self._small_mask(probability >= self.config.online_threshold)
+            adapted.recent.append(LabelledFrame(small, mask) if mask.any() else None)
+
+    def _given(self, masks: Mapping[int, Tensor], position: int, size: tuple[int, int]) -> dict[int, Tensor]:
+        """Object id -> its mask (H, W) bool at ``position``."""
+        mask = masks[position]
+        if mask.shape != size:
+            raise BadInput(
+                f"{_mask_of(position)} has {_by(mask.shape)} pixels, its frame {_by(size)}; export both at one size"
+            )
+        return {object_id: mask == object_id for object_id in object_ids(mask)}
+
+    def _new(
+        self, object_id: int, small: Tensor, mask: Tensor, position: int, earlier: AdaptedObject | None
+    ) -> AdaptedObject:
+        """An object with a model that holds the initialization, to learn from its first and this mask."""
+        own = self._small_mask(mask)
+        if not own.any():
+            raise BadInput(
+                f"object {object_id} of {_mask_of(position)} vanishes at the model's input size "
+                f"({_by(own.shape)}); use a model with a larger short_side, or leave the object out"
+            )
+        given = (*(earlier.given[:1] if earlier else ()), LabelledFrame(small, own))
+        model = self.optimization.model().to(self.device)
+        box = model.batch([small], [own]).targets[0]["boxes"][0]
+        recent = deque[LabelledFrame | None](maxlen=max(self.config.online_interval, 1))
+        return AdaptedObject(object_id, position, model, given, box, box, recent)
+
+    def _small_mask(self, mask: Tensor) -> Tensor:
         config = self.optimization.config
-        height, width = probability.shape
-        small_height, small_width = input_size((height, width), config.short_side, config.long_side)
-        sides = torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).to(adapted.start_box)
-        scale = sides.new_tensor([small_width / width, small_height / height] * 2)
-        return sides * scale
+        return resized(mask.to(torch.uint8), config.short_side, config.long_side)
+
+    def _rates(self) -> list[Tensor]:
+        return [rate.to(self.device) for rate in self.optimization.fine_tuning_rates()]
+
+    def _initialization(self, model: MaskRCNN) -> list[Tensor]:
+        return [self.optimization.initialization[name].to(self.device) for name, _ in model.named_parameters()]
 
 
 def jittered_boxes(box: Tensor, count: int, size: tuple[int, int], draws: torch.Generator) -> Tensor:
@@ -217,3 +257,25 @@ def jittered_boxes(box: Tensor, count: int, size: tuple[int, int], draws: torch.
     width, height = box[2] - box[0], box[3] - box[1]
     outwards = torch.stack((-width, -height, width, height))
     return clip_boxes_to_image(box + amounts * outwards, size)  # type: ignore[no-any-return]
+
+
+def _restart(adapted: AdaptedObject) -> None:
+    """As at the start of a pass over the video."""
+    adapted.box = adapted.start_box
+    adapted.recent.clear()
+    adapted.adaptation_seconds = adapted.segmentation_seconds = 0.0
+
+
+def _scaled(box: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
+    """A box (4,) in pixels of a frame of ``size`` (H, W), in pixels of one of another size."""
+    return box * box.new_tensor([to[1] / size[1], to[0] / size[0]] * 2)
+
+
+def _by(size: Iterable[int]) -> str:
+    """(H, W) as people write it."""
+    height, width = size
+    return f"{width}x{height}"
+
+
+def _mask_of(position: int) -> str:
+    return "the first mask" if position == 0 else f"the mask of frame {position}"

@@ -1,0 +1,203 @@
+"""One object's model: fine-tuned on the frames whose mask is given, and online on what it segmented lately."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eosvos.data.augment import transformed
+from eosvos.learning.inner_loop import fine_tune, generator, load_parameters
+from eosvos.model.mask_rcnn import Batch, MaskRCNN
+from eosvos.segmentation.config import SPATIAL, SegmentationConfig
+
+TRANSFORMS, JITTER, ONLINE, STATE = 0, 1, 2, 3
+"""Last ids of the generators of an object's transforms, jitter, online steps, and of the loss that rates its states."""
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A frame to learn from, at the model's input size.
+
+    Attributes:
+        image: (3, h, w) uint8.
+        mask: (h, w) uint8, 0 or 1.
+    """
+
+    image: Tensor
+    mask: Tensor
+
+
+@dataclass
+class AdaptedObject:
+    """One object and the model that is adapted to it.
+
+    Attributes:
+        id: its value in the masks.
+        start: position of the frame with its latest given mask; it is segmented in those that follow.
+        model: adapted in place.
+        given: the frames with a given mask to learn from: the first one, and the latest one.
+        start_box: (4,) float, tight box of the latest given mask in pixels of the model's input.
+        box: (4,) float, that of the last frame's mask; the start box where that was empty.
+        recent: the last frames that were segmented, None where the object was not seen; online adaptation learns from
+            them, and none are kept without it.
+        steps: fine-tuning steps taken on the given frames.
+        kept: parameters after those steps, kept where online adaptation goes back to them.
+        diverged: a loss or a parameter is not finite any more; the object is taken as never visible.
+        fine_tuning_seconds, adaptation_seconds, segmentation_seconds: time spent on this object; fine-tuning in all,
+            the others in the last pass over the video.
+    """
+
+    id: int
+    start: int
+    model: MaskRCNN
+    given: tuple[LabelledFrame, ...]
+    start_box: Tensor
+    box: Tensor
+    recent: deque[LabelledFrame | None]
+    steps: int = 0
+    kept: list[Tensor] = field(default_factory=list)
+    diverged: bool = False
+    fine_tuning_seconds: float = 0.0
+    adaptation_seconds: float = 0.0
+    segmentation_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """All three."""
+        return self.fine_tuning_seconds + self.adaptation_seconds + self.segmentation_seconds
+
+
+def fine_tune_object(
+    adapted: AdaptedObject,
+    rates: list[Tensor],
+    T: int,
+    config: SegmentationConfig,
+    seed: int,
+    time_budget: float = math.inf,
+) -> None:
+    """Takes the fine-tuning steps that are missing to T; none where the object has diverged.
+
+    The draws of a step depend on the seed, the object and the step's number alone, so that steps can be taken in parts.
+
+    Args:
+        adapted: changed in place.
+        rates: learning rates, broadcastable to the model's parameters.
+        T: number of steps in all.
+        config: how many transforms.
+        seed: of all draws.
+        time_budget: seconds after which no further step begins. With a finite one the state that is left is the one,
+            of those before and after each step, with the lowest loss on the given frames as they are.
+    """
+    if adapted.kept:
+        load_parameters(adapted.model, adapted.kept)
+        adapted.diverged = False  # in an online adaptation, of which nothing is left
+    if adapted.diverged:
+        return
+    began = time.perf_counter()
+    best = _Best(adapted, seed) if math.isfinite(time_budget) else None
+    for step in range(adapted.steps, T):
+        if time.perf_counter() - began >= time_budget:
+            break
+        _take(adapted, _step_batch(adapted, config, seed, step), rates, [step], (seed, adapted.id))
+        if adapted.diverged:
+            break
+        adapted.steps = step + 1
+        if best is not None:
+            best.consider()
+    if best is not None:
+        best.restore()
+        adapted.diverged = False
+    keeps = config.online_interval and not adapted.diverged
+    adapted.kept = [p.detach().clone() for p in adapted.model.parameters()] if keeps else []
+    adapted.fine_tuning_seconds += time.perf_counter() - began
+
+
+def adapt_online(
+    adapted: AdaptedObject,
+    initialization: Sequence[Tensor],
+    rates: list[Tensor],
+    position: int,
+    config: SegmentationConfig,
+    seed: int,
+) -> None:
+    """Online adaptation before the frame at ``position``, where one is due.
+
+    The batch is the given frames as they are and those of ``recent`` that the configuration chooses. Where the object
+    was not seen in any of them the state to start from stays as it is.
+
+    Args:
+        adapted: changed in place.
+        initialization: one tensor per trainable parameter, for ``online_reset`` "initialization".
+        rates: learning rates, broadcastable to the model's parameters.
+        position: of the next frame in the video.
+        config: interval, steps, frames, choice, reset.
+        seed: of all draws.
+    """
+    passed = position - adapted.start - 1
+    if not config.online_interval or passed == 0 or passed % config.online_interval or adapted.diverged:
+        return
+    began = time.perf_counter()
+    if config.online_reset == "first_frame":
+        load_parameters(adapted.model, adapted.kept)
+    elif config.online_reset == "initialization":
+        load_parameters(adapted.model, list(initialization))
+    if seen := [frame for frame in _chosen(adapted.recent, config) if frame is not None]:
+        batch = _batch(adapted.model, [*adapted.given, *seen])
+        _take(adapted, batch, rates, range(config.online_steps), (seed, adapted.id, position, ONLINE))
+    adapted.adaptation_seconds += time.perf_counter() - began
+
+
+def _chosen(recent: Sequence[LabelledFrame | None], config: SegmentationConfig) -> list[LabelledFrame | None]:
+    """Of the last interval's frames, oldest first, those to learn from; the release's are its second one and on."""
+    frames = list(recent)
+    if config.online_choice == "latest":
+        return frames[-config.online_frames :]
+    return frames[1 : 1 + config.online_frames]
+
+
+def _step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, step: int) -> Batch:
+    if config.transforms == 0:
+        return _batch(adapted.model, adapted.given)
+    rng = np.random.default_rng((seed, adapted.id, step, TRANSFORMS))
+    frames = [adapted.given[k % len(adapted.given)] for k in range(config.transforms)]
+    return _batch(
+        adapted.model, [LabelledFrame(*transformed(frame.image, frame.mask, SPATIAL, rng)) for frame in frames]
+    )
+
+
+def _batch(model: MaskRCNN, frames: Sequence[LabelledFrame]) -> Batch:
+    return model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
+
+
+def _take(
+    adapted: AdaptedObject, batch: Batch, rates: list[Tensor], steps: Sequence[int], seed: tuple[int, ...]
+) -> None:
+    """Inner steps, and a look at whether they went well."""
+    losses = fine_tune(adapted.model, batch, rates, steps, seed)
+    finite = all(bool(parameter.isfinite().all()) for parameter in adapted.model.parameters())
+    adapted.diverged = not (finite and all(map(math.isfinite, losses)))
+
+
+class _Best:
+    """The state with the lowest loss on the given frames as they are, of all that were considered."""
+
+    def __init__(self, adapted: AdaptedObject, seed: int) -> None:
+        self._model, self._batch = adapted.model, _batch(adapted.model, adapted.given)
+        self._seed = (seed, adapted.id, STATE)
+        self._loss, self._state = math.inf, [p.detach().clone() for p in adapted.model.parameters()]
+        self.consider()
+
+    def consider(self) -> None:
+        with torch.no_grad():
+            loss = float(self._model.loss(self._batch, generator(*self._seed)))  # the same samples every time
+            if loss < self._loss:
+                self._loss = loss
+                torch._foreach_copy_(self._state, list(self._model.parameters()))
+
+    def restore(self) -> None:
+        load_parameters(self._model, self._state)

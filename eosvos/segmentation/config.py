@@ -1,0 +1,62 @@
+"""Settings of test time, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from eosvos.data.augment import AugmentationConfig
+
+SPATIAL = AugmentationConfig(
+    flip=0.5,
+    rotation=30.0,
+    scale=(0.75, 1.25),
+    translation=0.15,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    hue=0.0,
+)
+"""The random transforms of a given frame. The authors' release (``eval_e-osvos*.yaml``) has them without the shift;
+with it J&F was a point higher on held-out training sequences (docs/results.md)."""
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """Test time (the authors' release: ``util/evaluate.py``), but for the number of fine-tuning steps T."""
+
+    transforms: int = 3
+    """Copies of the first frame in the batch of each fine-tuning step, every one flipped, turned, zoomed and shifted
+    anew; 0: the frame as it is."""
+    box_propagation: bool = True
+    """Add jittered copies of the object's last box to the proposals; they replace the lower-ranked half."""
+    online_interval: int = 0
+    """Frames between online adaptations: the model goes back to its state after the first frame and learns from that
+    frame and from what it segmented lately. 0: never."""
+    online_steps: int = 10
+    """Steps of each online adaptation."""
+    online_frames: int = 2
+    """Frames that were segmented lately in the batch of an online adaptation."""
+    online_choice: Literal["latest", "release"] = "latest"
+    """Which: the last ones, or those that the authors' release takes, near the start of the interval."""
+    online_reset: Literal["first_frame", "none", "initialization"] = "first_frame"
+    """State that an online adaptation starts from: after the first frame, as the last one left it, or before any."""
+    online_threshold: float = 0.5
+    """A pixel is taken for the object in those frames where its probability is at least this; a frame without any is
+    left out."""
+
+    def __post_init__(self) -> None:
+        for name in ("transforms", "online_interval"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: must be at least 0, got {getattr(self, name)}")
+        for name in ("online_steps", "online_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if 0 < self.online_interval < self.online_frames + (self.online_choice == "release"):
+            raise ValueError(
+                f"online_frames: an interval of {self.online_interval} frames does not hold {self.online_frames}"
+                + (" besides the first one, which the release never takes" if self.online_choice == "release" else "")
+            )
+        if not 0 < self.online_threshold < 1:
+            raise ValueError(f"online_threshold: must be above 0 and below 1, got {self.online_threshold}")
+
+
+DEFAULTS = SegmentationConfig()
