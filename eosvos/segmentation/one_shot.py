@@ -112,10 +112,11 @@ class OneShotSegmenter:
         size: tuple[int, int] = (0, 0)
         position = -1
         for position, image in enumerate(frames):
-            size = size if position else (image.shape[1], image.shape[2])
-            if image.shape[1:] != size:
+            own = (image.shape[1], image.shape[2])
+            size = size if position else own
+            if own != size:
                 raise BadInput(
-                    f"frame {position} has {_by(image.shape[1:])} pixels, the first one {_by(size)}; "
+                    f"frame {position} has {_by(own)} pixels, the first one {_by(size)}; "
                     "export all frames at one size"
                 )
             small = resized(image, self.optimization.config.short_side, self.optimization.config.long_side)
