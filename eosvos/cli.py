@@ -33,16 +33,21 @@ def parse(kind: type[Config], description: str, arguments: Sequence[str] | None 
             out of range.
         SystemExit: ``--help`` (0).
     """
-    return _parse(kind, {}, description, arguments)[0]
+    return _parse(kind, {}, description, arguments, "")[0]
 
 
 def parse_preset(
-    kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None = None
+    kind: type[Config],
+    presets: Mapping[str, Config],
+    description: str,
+    arguments: Sequence[str] | None = None,
+    flag: str = "--preset",
 ) -> tuple[Config, str]:
     """As ``parse``, with ``--preset NAME`` under the file and the flags.
 
     Args:
         presets: named configurations; the first one is the default.
+        flag: instead of ``--preset``.
 
     Returns:
         the configuration and the preset's name.
@@ -50,7 +55,7 @@ def parse_preset(
     Raises:
         BadInput: as ``parse``, and an unknown preset.
     """
-    return _parse(kind, presets, description, arguments)
+    return _parse(kind, presets, description, arguments, flag)
 
 
 def take_switch(name: str, arguments: Sequence[str] | None = None) -> tuple[bool, list[str]]:
@@ -60,13 +65,13 @@ def take_switch(name: str, arguments: Sequence[str] | None = None) -> tuple[bool
 
 
 def _parse(
-    kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None
+    kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None, flag: str
 ) -> tuple[Config, str]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", type=Path)
     if presets:
-        first.add_argument("--preset", default=next(iter(presets)))
-        description += f"\n\n--preset NAME: {', '.join(presets)}; the first is the default."
+        first.add_argument(flag, dest="preset", default=next(iter(presets)))
+        description += f"\n\n{flag} NAME: {', '.join(presets)}; the first is the default."
     description += "\n\n--config FILE: JSON with any of the fields below, such as a run's config.json."
     try:
         known, rest = first.parse_known_args(sys.argv[1:] if arguments is None else list(arguments))
@@ -74,7 +79,7 @@ def _parse(
         raise BadInput(str(error)) from error
     preset = known.preset if presets else ""
     if presets and preset not in presets:
-        raise BadInput(f"--preset {preset}: no such preset; choose one of {', '.join(presets)}")
+        raise BadInput(f"{flag} {preset}: no such preset; choose one of {', '.join(presets)}")
     default = presets.get(preset)
     if known.config is not None:
         default = merged(kind, default, read_json(known.config), str(known.config))

@@ -20,6 +20,7 @@ from eosvos.data.demo_video import SEQUENCES, demo_video
 from eosvos.data.parquet import open_dataset
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
+from eosvos.learning.optimization import load, save
 from eosvos.metrics.table import percent
 
 DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The same command again goes on where it was.
@@ -44,6 +45,8 @@ class Demo:
     """Folder of its data, runs and results."""
     fair: bool = False
     """Add the fair comparison."""
+    package: Path | None = None
+    """Also write the meta-learned checkpoint to this file in half precision: how the one in this package is made."""
 
 
 def main() -> None:
@@ -75,6 +78,8 @@ def main() -> None:
     sheet = out / "contact_sheet.png"
     _contact_sheet(out, data["held"], best[SHEET_T]["learning_rate"]).save(sheet)
     console.print(f"pictures: {sheet}")
+    if demo.package is not None:
+        save(load(meta), demo.package, half=True)
     if demo.fair:
         console.rule("fair comparison")
         train_data, held_data = str(data["train"]), str(data["held"])

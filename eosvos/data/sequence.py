@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from eosvos.errors import BadInput
@@ -87,10 +87,17 @@ def decode(encoded: EncodedFrame, merge_objects: bool) -> tuple[Tensor, Tensor |
 
 
 def decode_image(data: bytes, source: str) -> Tensor:
-    """JPEG (or any still image Pillow reads) -> (3, H, W) uint8 RGB. Raises BadInput naming ``source``."""
+    """JPEG (or any still image Pillow reads) -> (3, H, W) uint8 RGB, turned as its EXIF data asks.
+
+    Raises:
+        BadInput: not an image, naming ``source``.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
+                upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
+            return torch.from_numpy(np.array(upright.convert("RGB"))).permute(2, 0, 1).contiguous()
     except _UNREADABLE as error:
         raise BadInput(f"{source}: not a readable image ({_reason(error)}); replace the file") from error
 

@@ -71,11 +71,19 @@ class Optimization:
         return replace(self, rates=initial_rates(self.model(), config))
 
 
-def save(optimization: Optimization, path: Path) -> None:
-    """Writes one safetensors file: ``initialization.*``, ``rates.*`` and a JSON header."""
+def save(optimization: Optimization, path: Path, half: bool = False) -> None:
+    """Writes one safetensors file: ``initialization.*``, ``rates.*`` and a JSON header.
+
+    Args:
+        optimization: what to write.
+        path: of the file, which is whole or absent.
+        half: in half precision, for half the size.
+    """
     tensors = {f"initialization.{name}": value for name, value in optimization.initialization.items()}
     rates = optimization.rates
     tensors |= {f"rates.{name}": value for name, value in rates.learned.items()} if rates else {}
+    if half:
+        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     header = {
         "format_version": FORMAT_VERSION,
         "kind": "parent" if rates is None else "optimization",
@@ -105,7 +113,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: _single(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - not a dict
         header = json.loads(metadata["eosvos"])
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise BadInput(
@@ -113,6 +121,11 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "jobs/parent_train.py or jobs/meta_train.py wrote"
         ) from error
     return tensors, header
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """Half precision is for storage alone."""
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def load(path: Path) -> Optimization:

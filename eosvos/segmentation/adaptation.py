@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,6 +79,7 @@ def fine_tune_object(
     config: SegmentationConfig,
     seed: int,
     time_budget: float = math.inf,
+    on_step: Callable[[int], None] = lambda steps: None,
 ) -> None:
     """Takes the fine-tuning steps that are missing to T; none where the object has diverged.
 
@@ -92,6 +93,7 @@ def fine_tune_object(
         seed: of all draws.
         time_budget: seconds after which no further step begins. With a finite one the state that is left is the one,
             of those before and after each step, with the lowest loss on the given frames as they are.
+        on_step: called with the number of steps taken, after each.
     """
     if adapted.kept:
         load_parameters(adapted.model, adapted.kept)
@@ -107,6 +109,7 @@ def fine_tune_object(
         if adapted.diverged:
             break
         adapted.steps = step + 1
+        on_step(adapted.steps)
         if best is not None:
             best.consider()
     if best is not None:

@@ -3,8 +3,9 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -81,6 +82,7 @@ class OneShotSegmenter:
         time_budget: float = math.inf,
         adapted: dict[int, AdaptedObject] | None = None,
         keep_going: bool = False,
+        on_step: Callable[[int, int], None] = lambda object_id, steps: None,
     ) -> Iterator[SegmentedFrame]:
         """Object ids for every frame, one by one; frames are asked for as they are needed, masks too.
 
@@ -97,6 +99,7 @@ class OneShotSegmenter:
             adapted: filled with the objects by id. Those of an earlier pass over the same video, without corrections
                 and with a T at most as large, go on from where they were.
             keep_going: an object whose adaptation diverges is not seen any more, and marked so, instead of an error.
+            on_step: called with an object's id and the number of its fine-tuning steps, after each.
 
         Raises:
             BadInput: no mask with an object, a mask or frame of another size than the first frame, a mask beyond the
@@ -116,8 +119,7 @@ class OneShotSegmenter:
             size = size if position else own
             if own != size:
                 raise BadInput(
-                    f"frame {position} has {_by(own)} pixels, the first one {_by(size)}; "
-                    "export all frames at one size"
+                    f"frame {position} has {_by(own)} pixels, the first one {_by(size)}; export all frames at one size"
                 )
             small = resized(image, self.optimization.config.short_side, self.optimization.config.long_side)
             given = self._given(masks, position, size) if position in masks else {}
@@ -127,7 +129,8 @@ class OneShotSegmenter:
                 new = earlier.pop(object_id, None) if object_id not in alive else None
                 new = new or self._new(object_id, small, mask, position, alive.get(object_id))
                 _restart(new)
-                fine_tune_object(new, rates, T, self.config, self.seed, time_budget / len(given))
+                report = partial(on_step, object_id)
+                fine_tune_object(new, rates, T, self.config, self.seed, time_budget / len(given), report)
                 alive[object_id] = adapted[object_id] = new
             yield self._frame(image, small, given, [alive[object_id] for object_id in sorted(alive)], position, rates)
             lost = [object_id for object_id in sorted(alive) if alive[object_id].diverged]

@@ -1,0 +1,169 @@
+"""A video to segment, from a file or a folder of frames: decoded one frame after another, as they are needed."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from eosvos.data.sequence import decode_image
+from eosvos.errors import BadInput
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+FOLDER_RATE = Fraction(24)
+"""Frames per second of a folder of frames, which has none of its own; DAVIS is shown at 24."""
+
+
+@dataclass(frozen=True)
+class ClipFrame:
+    """One frame of a clip.
+
+    Attributes:
+        name: of its file without the ending, or its number with five digits or more in a video file.
+        image: (3, H, W) uint8 RGB, turned as a player shows it.
+        time: seconds from the start.
+    """
+
+    name: str
+    image: Tensor
+    time: Fraction
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video that is read from its start, as often as one likes.
+
+    Attributes:
+        source: file or folder.
+        size: (H, W) of its frames.
+        count: number of frames; what a video file says of itself may be missing (None) or not quite right.
+        frame_names: of a folder of frames, in order; None for a video file, whose frames are named by their numbers.
+        read: a new pass over the frames.
+    """
+
+    source: Path
+    size: tuple[int, int]
+    count: int | None
+    frame_names: tuple[str, ...] | None
+    read: Callable[[], Iterator[ClipFrame]]
+
+    def position(self, name: str) -> int | None:
+        """Of the frame called ``name``, or None where no frame has that name.
+
+        In a video file it is the number at the end of the name, counted from 0: ``00012`` and ``frame_12`` are 12.
+        """
+        if self.frame_names is not None:
+            return self.frame_names.index(name) if name in self.frame_names else None
+        number = re.search(r"[0-9]+$", name)
+        return int(number[0]) if number else None
+
+
+def frame_name(position: int) -> str:
+    """Of a frame of a video file: 00000, 00001, ..."""
+    return f"{position:05d}"
+
+
+def open_clip(path: Path) -> Clip:
+    """A video file (whatever FFmpeg reads: mp4, mov, webm, gif, ...) or a folder of images.
+
+    Images are taken in the order of the numbers in their names, which need not start at 0. Gray, 16-bit and transparent
+    frames become 8-bit RGB; a rotation that the file asks for is applied.
+
+    Raises:
+        BadInput: nothing there, a file that is no video or has no frame, a folder without images or with images of
+            several sizes or equal names. The passes raise it for what cannot be decoded.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such video; name a video file or a folder of frames")
+    first = next(_video_frames(path), None)
+    if first is None:
+        raise BadInput(f"{path}: a video without a frame; export it again")
+    with _container(path) as container:
+        count = container.streams.video[0].frames or None
+    return Clip(path, (first.image.shape[1], first.image.shape[2]), count, None, lambda: _video_frames(path))
+
+
+def _container(path: Path) -> "av.container.InputContainer":
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise BadInput(f"{path}: not a readable video ({error.strerror}); export it again, as mp4 say") from error
+    if not container.streams.video:
+        container.close()
+        raise BadInput(f"{path}: holds no video; name a video file or a folder of frames")
+    return container
+
+
+def _video_frames(path: Path) -> Iterator[ClipFrame]:
+    position = 0
+    with _container(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        rate = stream.average_rate or FOLDER_RATE
+        try:
+            for frame in container.decode(stream):
+                pixels = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+                # The display matrix turns counterclockwise; so does rot90.
+                pixels = torch.rot90(pixels, round(frame.rotation / 90) % 4)
+                time = position / rate if frame.pts is None else frame.pts * (frame.time_base or 1 / rate)
+                yield ClipFrame(frame_name(position), pixels.permute(2, 0, 1).contiguous(), Fraction(time))
+                position += 1
+        except av.FFmpegError as error:
+            raise BadInput(
+                f"{path}: cannot be decoded after {position} frames ({error.strerror}); export it again"
+            ) from error
+
+
+def _open_folder(path: Path) -> Clip:
+    files = sorted(
+        (file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS and not file.name.startswith(".")),
+        key=lambda file: natural(file.name),
+    )
+    if not files:
+        raise BadInput(f"{path}: a folder without frames; it needs images ({', '.join(IMAGE_ENDINGS)})")
+    names = tuple(file.stem for file in files)
+    for one, other in pairwise(files):
+        if one.stem == other.stem:
+            raise BadInput(f"{other}: there is also {one.name}; keep one image for each frame")
+    sizes = [_size(file) for file in files]
+    for file, size in zip(files, sizes, strict=True):
+        if size != sizes[0]:
+            raise BadInput(
+                f"{file}: has {size[1]}x{size[0]} pixels, {files[0].name} has {sizes[0][1]}x{sizes[0][0]}; "
+                "export all frames at one size"
+            )
+
+    def read() -> Iterator[ClipFrame]:
+        for position, file in enumerate(files):
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                raise BadInput(f"{file}: cannot be read ({error.strerror}); restore the file") from error
+            yield ClipFrame(file.stem, decode_image(data, str(file)), position / FOLDER_RATE)
+
+    return Clip(path, sizes[0], len(files), names, read)
+
+
+def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """Sorts names by the numbers in them: frame2 before frame10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(part[0].isdecimal(), int(part) if part[0].isdecimal() else 0, part) for part in parts], name
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """(H, W) as ``decode_image`` gives it, by the header alone."""
+    try:
+        with Image.open(file) as image:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise BadInput(f"{file}: not a readable image ({reason}); replace the file") from error

@@ -1,0 +1,146 @@
+"""Masks that a person gives for a clip: one image for the first frame, or a folder with some for later ones."""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from eosvos.data.readers.clip import Clip, natural
+from eosvos.data.sequence import object_ids
+from eosvos.errors import BadInput
+
+VOID = 255
+"""Value of a palette image that DAVIS and YouTube-VOS give to pixels nobody decided on."""
+
+
+@dataclass(frozen=True)
+class MaskFiles(Mapping[int, Tensor]):
+    """Position of a frame -> its mask (H, W) uint8, read when asked for.
+
+    Attributes:
+        files: the image for each position.
+        ids: for each position the objects that are taken from it.
+    """
+
+    files: Mapping[int, Path]
+    ids: Mapping[int, tuple[int, ...]]
+
+    def __getitem__(self, position: int) -> Tensor:
+        mask = read_mask(self.files[position])
+        return torch.where(torch.isin(mask, torch.tensor(self.ids[position], dtype=torch.uint8)), mask, 0)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def objects(self) -> dict[int, int]:
+        """Object id -> position of its first mask."""
+        first: dict[int, int] = {}
+        for position in sorted(self.ids):
+            for object_id in self.ids[position]:
+                first.setdefault(object_id, position)
+        return first
+
+
+def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
+    """The masks for a clip: an image for its first frame, or a folder of images named as frames are.
+
+    All are read once, to find what is wrong with them before any work.
+
+    Args:
+        path: image file or folder.
+        clip: what they are for.
+        corrections: also take the masks of an object after its first one.
+
+    Raises:
+        BadInput: nothing there, an image that is no mask, one of another size than the clip or with a name that no
+            frame has, or no object in any.
+    """
+    if path.is_dir():
+        files = {}
+        for file in sorted(path.iterdir(), key=lambda file: natural(file.name)):
+            if file.suffix.lower() != ".png" or file.name.startswith("."):
+                continue
+            position = clip.position(file.stem)
+            if position is None or (clip.count is not None and position >= clip.count):
+                known = "00000, 00001, ..." if clip.frame_names is None else f"{clip.frame_names[0]}, ..."
+                raise BadInput(f"{file}: {clip.source} has no frame of this name; its frames are called {known}")
+            if position in files:
+                raise BadInput(f"{file}: there is also {files[position].name} for this frame; keep one of them")
+            files[position] = file
+        if not files:
+            raise BadInput(f"{path}: a folder without masks; it needs a PNG named as a frame is")
+    elif path.is_file():
+        files = {0: path}
+    else:
+        raise BadInput(f"{path}: no such mask; name a PNG for the first frame, or a folder of them")
+    ids: dict[int, tuple[int, ...]] = {}
+    seen: set[int] = set()
+    for position, file in sorted(files.items()):
+        mask = read_mask(file)
+        if mask.shape != clip.size:
+            raise BadInput(
+                f"{file}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, {clip.source} has "
+                f"{clip.size[1]}x{clip.size[0]}; export both at one size"
+            )
+        own = tuple(i for i in object_ids(mask) if corrections or i not in seen)
+        seen.update(own)
+        if own:
+            ids[position] = own
+    if not ids:
+        raise BadInput(f"{path}: a mask with no object; draw at least one value above 0 into it")
+    return MaskFiles(files, ids)
+
+
+def read_mask(file: Path) -> Tensor:
+    """An image as object ids, (H, W) uint8.
+
+    The values of a palette image are ids, but for 255, which is nobody's. So are those of a gray image, unless 255 is
+    among them: then it is black-and-white, and any value above 0 is object 1. Colours must be gray, too; what is
+    transparent is background.
+
+    Raises:
+        BadInput: a file that is no image, colours, or a value above 255.
+    """
+    try:
+        with Image.open(io.BytesIO(file.read_bytes())) as image:
+            image.load()
+            values, palette = _values(image, file), image.mode in ("P", "PA")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise BadInput(f"{file}: not a readable mask ({reason}); replace the file") from error
+    if values.max(initial=0) > 255:
+        raise BadInput(
+            f"{file}: holds the value {values.max()}; there can be at most 255 objects, with values 1 to 255"
+        )
+    if palette:
+        values = np.where(values == VOID, 0, values)
+    elif values.max(initial=0) == 255:
+        values = (values > 0).astype(values.dtype)
+    return torch.from_numpy(values.astype(np.uint8))
+
+
+def _values(image: Image.Image, file: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.integer]]":
+    if image.mode in ("P", "L", "I") or image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.int64)
+    if image.mode == "1":
+        return np.asarray(image).astype(np.int64) * 255
+    if image.mode == "PA":
+        return np.asarray(image)[..., 0].astype(np.int64)
+    if image.mode in ("LA", "RGB", "RGBA"):
+        pixels = np.asarray(image.convert("RGBA")).astype(np.int64)
+        if (pixels[..., :3] != pixels[..., :1])[pixels[..., 3] > 0].any():
+            raise BadInput(
+                f"{file}: a mask in colours has no object ids; save it as a palette PNG, or in black and white for one "
+                "object"
+            )
+        return np.where(pixels[..., 3] > 0, pixels[..., 0], 0)
+    raise BadInput(f"{file}: a mask of mode {image.mode} has no object ids; save it as a palette PNG")

@@ -1,0 +1,207 @@
+"""A clip and its masks in, a folder with the result out: masks, overlay video, contact sheet, what was measured."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from eosvos.data.augment import resized
+from eosvos.data.palette import encode_mask
+from eosvos.data.readers.clip import Clip, ClipFrame
+from eosvos.errors import BadInput
+from eosvos.figures.contact_sheet import contact_sheet
+from eosvos.figures.overlay import overlay
+from eosvos.segmentation.adaptation import AdaptedObject
+from eosvos.segmentation.one_shot import OneShotSegmenter
+
+RESULT = "segmentation.json"
+MASKS, OVERLAY, SHEET = "masks", "overlay.mp4", "contact_sheet.png"
+SHEET_FRAMES, SHEET_COLUMNS = 12, 4
+SHEET_CELL = 180, 320
+"""Shorter and longer side of a frame on the sheet, at most."""
+TIME_BASE = Fraction(1, 90_000)
+"""Of the overlay video: the usual one of MPEG."""
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Raises BadInput where ``out`` holds a result and is not to be overwritten, or anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / RESULT).is_file():
+        raise BadInput(f"{out}: exists and holds no result of ours; give another --out")
+    if not overwrite:
+        raise BadInput(f"{out}: holds the result of another run; give another --out, or --overwrite True")
+
+
+def segment_clip(
+    segmenter: OneShotSegmenter,
+    clip: Clip,
+    masks: Mapping[int, Tensor],
+    out: Path,
+    T: int,
+    time_budget: float = math.inf,
+    facts: Mapping[str, Any] | None = None,
+    on_step: Callable[[int, int], None] = lambda object_id, steps: None,
+    on_frame: Callable[[int], None] = lambda frames: None,
+) -> dict[str, Any]:
+    """Segments a clip and writes ``out``, which appears when all is done, in place of what was there.
+
+    Written: ``masks/NAME.png`` (palette PNG of the clip's size), ``overlay.mp4``, ``contact_sheet.png``,
+    ``segmentation.json``.
+
+    Args:
+        segmenter: with checkpoint and settings.
+        clip: what to segment.
+        masks: position of a frame -> mask, as ``OneShotSegmenter.segment`` takes them.
+        out: folder, whose ``check_out`` went well.
+        T: fine-tuning steps.
+        time_budget: as in ``OneShotSegmenter.segment``.
+        facts: for the JSON file: what was run.
+        on_step: as in ``OneShotSegmenter.segment``.
+        on_frame: called with the number of frames done, after each.
+
+    Returns:
+        what the JSON file holds: ``seconds``, per object and for the whole, ``objects``, ``frames`` with boxes and
+        scores.
+
+    Raises:
+        BadInput, FloatingPointError: as ``OneShotSegmenter.segment``; ``out`` stays as it was.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / MASKS).mkdir(parents=True)
+    began = time.perf_counter()
+    source = _Source(clip.read())
+    adapted: dict[int, AdaptedObject] = {}
+    frames: list[dict[str, Any]] = []
+    sheet, output = _Sheet(), 0.0
+    try:
+        with _Video(partial / OVERLAY, clip.size) as video:
+            for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=on_step):
+                start, frame = time.perf_counter(), source.frame
+                (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
+                painted = overlay(frame.image, result.mask)
+                video.add(painted, frame.time)
+                sheet.add(frame.name, painted)
+                frames.append({"name": frame.name, "boxes": result.boxes, "scores": result.scores})
+                output += time.perf_counter() - start
+                on_frame(len(frames))
+        start = time.perf_counter()
+        sheet.image().save(partial / SHEET)
+        output += time.perf_counter() - start
+        report = {
+            **(facts or {}),
+            "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
+            "objects": {str(own.id): _of_object(own) for own in adapted.values()},
+            "frames": frames,
+        }
+        (partial / RESULT).write_text(json.dumps(report, indent=1))
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return report
+
+
+def _of_object(adapted: AdaptedObject) -> dict[str, Any]:
+    return {
+        "steps": adapted.steps,
+        "fine_tuning_seconds": adapted.fine_tuning_seconds,
+        "adaptation_seconds": adapted.adaptation_seconds,
+        "inference_seconds": adapted.segmentation_seconds,
+    }
+
+
+def _seconds(adapted: Mapping[int, AdaptedObject], source: float, output: float, total: float) -> dict[str, float]:
+    return {
+        "fine_tuning": sum(own.fine_tuning_seconds for own in adapted.values()),
+        "adaptation": sum(own.adaptation_seconds for own in adapted.values()),
+        "inference": sum(own.segmentation_seconds for own in adapted.values()),
+        "input": source,
+        "output": output,
+        "total": total,
+    }
+
+
+class _Source(Iterator[Tensor]):
+    """The images of a clip; remembers the last frame, and the seconds that reading took."""
+
+    frame: ClipFrame
+
+    def __init__(self, frames: Iterator[ClipFrame]) -> None:
+        self._frames = frames
+        self.seconds = 0.0
+
+    def __next__(self) -> Tensor:
+        start = time.perf_counter()
+        self.frame = next(self._frames)
+        self.seconds += time.perf_counter() - start
+        return self.frame.image
+
+
+class _Video:
+    """An mp4 file that any player shows, with the times of the frames as they were."""
+
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        self._container = av.open(str(path), "w")
+        self._stream = self._container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
+        # 4:2:0 needs even sides; an odd one repeats its last row or column.
+        self._padding = [(0, 0), (0, size[0] % 2), (0, size[1] % 2)]
+        self._stream.height, self._stream.width = size[0] + size[0] % 2, size[1] + size[1] % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.time_base = self._stream.codec_context.time_base = TIME_BASE
+        self._last = -1
+
+    def add(self, image: Tensor, seconds: Fraction) -> None:
+        """The next frame, (3, H, W) uint8."""
+        pixels = np.pad(image.numpy(), self._padding, mode="edge").transpose(1, 2, 0)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        self._last = max(round(seconds / TIME_BASE), self._last + 1)  # times must rise
+        frame.pts, frame.time_base = self._last, TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> "_Video":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+
+@dataclass
+class _Sheet:
+    """Frames spread evenly over a clip whose length nobody knows: every second one goes when there are too many."""
+
+    stride: int = 1
+    seen: int = 0
+    kept: list[tuple[str, Tensor]] = field(default_factory=list)
+
+    def add(self, name: str, image: Tensor) -> None:
+        if self.seen % self.stride == 0:
+            self.kept.append((name, resized(image, *SHEET_CELL)))
+            if len(self.kept) > 2 * SHEET_FRAMES:
+                self.kept = self.kept[::2]
+                self.stride *= 2
+        self.seen += 1
+
+    def image(self) -> Image.Image:
+        """A sheet of ``SHEET_FRAMES`` at most, first and last of those kept among them; each row starts with a name."""
+        places = np.linspace(0, len(self.kept) - 1, min(SHEET_FRAMES, len(self.kept))).round().astype(int)
+        chosen = [self.kept[place] for place in places]
+        rows = [chosen[k : k + SHEET_COLUMNS] for k in range(0, len(chosen), SHEET_COLUMNS)]
+        return contact_sheet([(row[0][0], [image for _, image in row]) for row in rows])

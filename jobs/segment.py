@@ -1,0 +1,147 @@
+"""Segment a video: the mask of its first frame in, a mask for every frame out."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cluster.run_folder import absolute_path
+from eosvos.cli import parse_preset, run, to_dict
+from eosvos.data.readers.clip import open_clip
+from eosvos.data.readers.masks import open_masks
+from eosvos.errors import BadInput
+from eosvos.learning.optimization import load
+from eosvos.packaged import CHECKPOINT
+from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.one_shot import OneShotSegmenter
+from eosvos.segmentation.video import OVERLAY, check_out, segment_clip
+
+DESCRIPTION = """Segment the objects of a mask in all frames of a video.
+
+Writes a folder: masks/ (palette PNGs, values as in the mask), overlay.mp4, contact_sheet.png, segmentation.json (times,
+boxes, scores). It appears when all is done. No Ray cluster is needed.
+
+Examples:
+    python jobs/segment.py --video clip.mp4 --mask first.png
+    python jobs/segment.py --video frames/ --mask masks/ --quality best --checkpoint runs/meta_train/x/best.safetensors
+    python jobs/segment.py --video clip.mp4 --mask first.png --quality balanced -T 30 --time-budget 20
+"""
+ONLINE = SegmentationConfig(online_interval=5)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What to segment, and how carefully."""
+
+    video: Path | None = None
+    """Video file (mp4, mov, webm, gif, ...) or folder of frames."""
+    mask: Path | None = None
+    """PNG for the first frame: values above 0 are object ids, or black and white for one object. Or a folder of PNGs
+    named as frames are, for objects that enter later, and for corrections."""
+    out: Path | None = None
+    """Folder of the result; runs/segment/VIDEO by default."""
+    checkpoint: Path | None = None
+    """Checkpoint of jobs/meta_train.py; by default the small one of this package."""
+    T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
+    """Fine-tuning steps for each object."""
+    time_budget: float | None = None
+    """Seconds of fine-tuning, shared by the objects of a mask, after which the best state so far is taken."""
+    corrections: bool = True
+    """In a folder of masks those of an object after its first one count too; False: only each object's first one."""
+    overwrite: bool = False
+    """Replace the result of another run."""
+    learning_rate: float | None = None
+    """One learning rate for every neuron instead of learned ones, for a checkpoint of jobs/parent_train.py."""
+    segmentation: SegmentationConfig = SegmentationConfig()
+    seed: int = 0
+    """Of everything random."""
+    threads: int = 0
+    """Threads of the arithmetic; 0: as many as there are cores."""
+    gpu: bool = False
+    """Use a GPU."""
+
+    def __post_init__(self) -> None:
+        for name in ("T", "seed", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: must be at least 0, got {getattr(self, name)}")
+        if self.time_budget is not None and not self.time_budget > 0:
+            raise ValueError(f"time_budget: must be above 0, got {self.time_budget}")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate: must be above 0, got {self.learning_rate}")
+
+
+QUALITY = {
+    "fast": Segment(T=10),
+    "balanced": Segment(T=50),
+    "best": Segment(T=100, segmentation=ONLINE),
+}
+
+
+def main() -> None:
+    config, quality = parse_preset(Segment, QUALITY, DESCRIPTION, flag="--quality")
+    if config.video is None:
+        raise BadInput("--video: name a video file or a folder of frames")
+    if config.mask is None:
+        raise BadInput("--mask: name a PNG for the first frame, or a folder of masks named as frames are")
+    video, mask = absolute_path(config.video, "--video"), absolute_path(config.mask, "--mask")
+    out = absolute_path(config.out or Path("runs/segment") / video.stem, "--out")
+    checkpoint = CHECKPOINT if config.checkpoint is None else absolute_path(config.checkpoint, "--checkpoint")
+    config = replace(config, video=video, mask=mask, out=out, checkpoint=checkpoint)
+    check_out(out, config.overwrite)
+    optimization = load(checkpoint)
+    if config.learning_rate is not None:
+        optimization = optimization.with_single_rate(config.learning_rate)
+    elif optimization.rates is None and (config.T > 0 or config.segmentation.online_interval > 0):
+        raise BadInput(f"{checkpoint}: a parent has no learning rates of its own; give one with --learning-rate")
+    if config.gpu and not torch.cuda.is_available():
+        raise BadInput("--gpu True: this machine has no GPU; leave the flag out")
+    clip = open_clip(video)
+    masks = open_masks(mask, clip, config.corrections)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    console = Console(soft_wrap=True, highlight=False)
+    if config.checkpoint == CHECKPOINT:
+        console.print(
+            "checkpoint: the small one of this package, trained on synthetic video alone; for real video train a "
+            "better one (README, jobs/meta_train.py) and name it with --checkpoint"
+        )
+    objects = ", ".join(
+        f"{object_id} from frame {first}" if first else f"{object_id}" for object_id, first in masks.objects.items()
+    )
+    console.print(
+        f"{video}: {clip.size[1]}x{clip.size[0]}, {clip.count or 'unknown number of'} frames; objects: {objects}"
+    )
+    segmenter = OneShotSegmenter(optimization, config.segmentation, config.seed, "cuda" if config.gpu else "cpu")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console) as bar:
+        tuning = bar.add_task("fine-tuning", total=config.T)
+        segmenting = bar.add_task("segmenting", total=clip.count)
+        result = segment_clip(
+            segmenter,
+            clip,
+            masks,
+            out,
+            config.T,
+            math.inf if config.time_budget is None else config.time_budget,
+            {"quality": quality, "config": to_dict(config)},
+            lambda object_id, steps: bar.update(tuning, description=f"fine-tuning object {object_id}", completed=steps),
+            lambda frames: bar.update(segmenting, completed=frames),
+        )
+    seconds = result["seconds"]
+    console.print(", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in seconds.items()))
+    console.print(f"result: {out}, picture: {out / OVERLAY}")
+
+
+if __name__ == "__main__":
+    run(main)
