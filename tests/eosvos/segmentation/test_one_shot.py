@@ -5,25 +5,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eosvos.data.augment import input_size, resized
+from eosvos.data.augment import input_size, resized, transformed
 from eosvos.errors import BadInput
+from eosvos.learning.inner_loop import fine_tune, generator, load_parameters
 from eosvos.learning.optimization import Optimization, load, save
 from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import ModelConfig
-from eosvos.model.mask_rcnn import paste
+from eosvos.model.mask_rcnn import MaskRCNN, paste
 from eosvos.model.weights import initial_model
-from eosvos.segmentation.one_shot import (
+from eosvos.segmentation import adaptation
+from eosvos.segmentation.adaptation import ONLINE as ONLINE_DRAWS
+from eosvos.segmentation.adaptation import (
+    STATE,
+    TRANSFORMS,
     AdaptedObject,
-    OneShotSegmenter,
-    SegmentationConfig,
-    jittered_boxes,
+    LabelledFrame,
+    adapt_online,
+    fine_tune_object,
 )
+from eosvos.segmentation.config import SPATIAL, SegmentationConfig
+from eosvos.segmentation.one_shot import OneShotSegmenter, Prediction, SegmentedFrame, jittered_boxes
 
 SIZE = (80, 112)  # the video's; the model's input is 64x90
 IDS = (3, 7)
@@ -51,42 +59,67 @@ def video(scene: Callable[..., Any]) -> tuple[list[Tensor], Tensor]:
     return frames, first
 
 
-def _config(**values: Any) -> SegmentationConfig:
-    return SegmentationConfig(**({"T": 2} | values))
+BARE = SegmentationConfig(transforms=0, box_propagation=False)
+Video = tuple[list[Tensor], Tensor]
 
 
-def _masks(segmenter: OneShotSegmenter, video: tuple[list[Tensor], Tensor]) -> list[Tensor]:
-    return list(segmenter.segment(*video))
+def _masks(segmenter: OneShotSegmenter, video: Video, T: int = 2, **more: Any) -> list[Tensor]:
+    return [frame.mask for frame in segmenter.segment(video[0], {0: video[1]}, T, **more)]
 
 
 def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("box_propagation", [False, True])
-def test_masks(optimization: Optimization, video: tuple[list[Tensor], Tensor], box_propagation: bool) -> None:
-    segmenter = OneShotSegmenter(optimization, _config(box_propagation=box_propagation))
-    stream = segmenter.segment(*video)
-    assert torch.equal(next(stream), video[1])
-    masks = list(stream)
-    assert len(masks) == 3
-    for mask in masks:
-        assert mask.dtype == torch.uint8
-        assert mask.shape == SIZE
-        assert {int(value) for value in mask.unique()} <= {0, *IDS}
-    assert any(bool(mask.any()) for mask in masks)
+def _adapted(segmenter: OneShotSegmenter, video: Video, T: int) -> dict[int, AdaptedObject]:
+    """The objects after fine-tuning on the first frame alone."""
+    adapted: dict[int, AdaptedObject] = {}
+    list(segmenter.segment(video[0][:1], {0: video[1]}, T, adapted=adapted))
+    return adapted
+
+
+def _state(objects: dict[int, AdaptedObject]) -> list[Tensor]:
+    return [value for own in objects.values() for value in own.model.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BARE,
+        SegmentationConfig(),
+        SegmentationConfig(online_interval=2, online_steps=2, online_frames=1),
+    ],
+)
+def test_masks(optimization: Optimization, video: Video, config: SegmentationConfig) -> None:
+    segmenter = OneShotSegmenter(optimization, config)
+    stream = segmenter.segment(video[0], {0: video[1]}, 2)
+    assert torch.equal(next(stream).mask, video[1])
+    frames = list(stream)
+    assert len(frames) == 3
+    for frame in frames:
+        assert frame.mask.dtype == torch.uint8
+        assert frame.mask.shape == SIZE
+        assert {int(value) for value in frame.mask.unique()} <= {0, *IDS}
+        assert {int(value) for value in frame.mask.unique()} - {0} <= set(frame.boxes)
+        for object_id, box in frame.boxes.items():
+            assert 0 <= box[0] < box[2] <= SIZE[1] + 1e-3
+            assert 0 <= box[1] < box[3] <= SIZE[0] + 1e-3
+            assert 0.5 < frame.scores[object_id] <= 1
+    assert any(bool(frame.mask.any()) for frame in frames)
     torch.manual_seed(123)
-    assert _equal(_masks(segmenter, video), [video[1], *masks])
-    other = OneShotSegmenter(optimization, _config(box_propagation=box_propagation))
-    assert _equal(_masks(other, video), [video[1], *masks])
+    expected = [video[1], *(frame.mask for frame in frames)]
+    assert _equal(_masks(segmenter, video), expected)
+    assert _equal(_masks(OneShotSegmenter(optimization, config), video), expected)
+    other = OneShotSegmenter(optimization, config, seed=1)
+    assert not _equal(_state(_adapted(segmenter, video, 2)), _state(_adapted(other, video, 2)))
 
 
 def test_without_steps_it_is_the_initialization_frame_by_frame(
-    optimization: Optimization, video: tuple[list[Tensor], Tensor], micro: ModelConfig
+    optimization: Optimization, video: Video, micro: ModelConfig
 ) -> None:
     frames, first = video
     merged = (first > 0).to(torch.uint8)
-    masks = _masks(OneShotSegmenter(optimization, _config(T=0, box_propagation=False)), (frames, merged))
+    masks = _masks(OneShotSegmenter(optimization, replace(BARE, transforms=3)), (frames, merged), T=0)
     model, seen = optimization.model(), 0
     for frame, mask in zip(frames[1:], masks[1:], strict=True):
         small = resized(frame, micro.short_side, micro.long_side)
@@ -98,7 +131,7 @@ def test_without_steps_it_is_the_initialization_frame_by_frame(
     assert seen > 0
 
 
-def test_frames_are_read_one_by_one(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
+def test_frames_and_masks_are_read_one_by_one(optimization: Optimization, video: Video) -> None:
     read: list[int] = []
 
     def frames() -> Any:
@@ -106,46 +139,42 @@ def test_frames_are_read_one_by_one(optimization: Optimization, video: tuple[lis
             read.append(position)
             yield frame
 
-    for position, _ in enumerate(OneShotSegmenter(optimization, _config(T=0)).segment(frames(), video[1])):
+    stream = OneShotSegmenter(optimization).segment(frames(), {0: video[1]}, 0)
+    for position, _ in enumerate(stream):
         assert read == list(range(position + 1))
     assert len(read) == 4
-    assert list(OneShotSegmenter(optimization, _config(T=0)).segment([], video[1])) == []
+    assert list(OneShotSegmenter(optimization).segment([], {0: video[1]}, 0)) == []
 
 
-def _state(objects: list[AdaptedObject]) -> list[Tensor]:
-    return [value for adapted in objects for value in adapted.model.state_dict().values()]
+@pytest.mark.parametrize("transforms", [0, 3])
+def test_steps_can_be_taken_in_parts(optimization: Optimization, video: Video, transforms: int) -> None:
+    """A second pass with a larger T goes on from the first, whatever online adaptation did in between."""
+    config = SegmentationConfig(transforms=transforms, online_interval=1, online_frames=1, online_steps=1)
+    segmenter = OneShotSegmenter(optimization, config)
+    adapted: dict[int, AdaptedObject] = {}
+    few = _masks(segmenter, video, 1, adapted=adapted)
+    kept = [value.clone() for value in adapted[3].kept]
+    more = _masks(segmenter, video, 3, adapted=adapted)
+    assert [own.steps for own in adapted.values()] == [3, 3]
+    assert _equal(few, _masks(segmenter, video, 1))
+    assert _equal(more, _masks(segmenter, video, 3))
+    assert not _equal(kept, adapted[3].kept)
+    assert all(own.fine_tuning_seconds > 0 and own.adaptation_seconds > 0 for own in adapted.values())
 
 
-def test_steps_can_be_taken_in_parts(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
-    segmenter = OneShotSegmenter(optimization, _config())
-    at_once, in_parts, fewer = (segmenter.begin(video[0][0], video[1]) for _ in range(3))
-    segmenter.fine_tune(at_once, 4)
-    segmenter.fine_tune(in_parts, 2)
-    assert [adapted.steps for adapted in in_parts] == [2, 2]
-    segmenter.fine_tune(in_parts, 4)
-    segmenter.fine_tune(fewer, 2)
-    assert _equal(_state(at_once), _state(in_parts))
-    assert not _equal(_state(at_once), _state(fewer))
-    assert all(adapted.fine_tuning_seconds > 0 for adapted in at_once)
-
-
-def test_every_object_has_a_model_of_its_own(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
+def test_every_object_has_a_model_of_its_own(optimization: Optimization, video: Video) -> None:
     """What is done for one object does not depend on the others, and the Optimization stays as it is."""
     before = {name: value.clone() for name, value in optimization.initialization.items()}
-    segmenter = OneShotSegmenter(optimization, _config())
-    both = segmenter.begin(video[0][0], video[1])
-    (alone,) = segmenter.begin(video[0][0], video[1] * (video[1] == IDS[1]))
-    assert [adapted.id for adapted in both] == list(IDS)
-    for objects in (both, [alone]):
-        segmenter.fine_tune(objects, 2)
-    assert _equal(_state([both[1]]), _state([alone]))
-    assert not _equal(_state([both[0]]), _state([alone]))
+    segmenter = OneShotSegmenter(optimization)
+    both = _adapted(segmenter, video, 2)
+    alone = _adapted(segmenter, (video[0], video[1] * (video[1] == IDS[1])), 2)
+    assert list(both) == list(IDS)
+    assert _equal(_state({7: both[7]}), _state(alone))
+    assert not _equal(_state({3: both[3]}), _state(alone))
     assert all(torch.equal(value, before[name]) for name, value in optimization.initialization.items())
 
 
-def test_an_optimization_from_a_file_does_the_same(
-    optimization: Optimization, video: tuple[list[Tensor], Tensor], tmp_path: Path
-) -> None:
+def test_an_optimization_from_a_file_does_the_same(optimization: Optimization, video: Video, tmp_path: Path) -> None:
     assert optimization.rates is not None
     draws = torch.Generator().manual_seed(0)
     rates = {
@@ -153,91 +182,133 @@ def test_an_optimization_from_a_file_does_the_same(
     }
     uneven = replace(optimization, rates=replace(optimization.rates, learned=rates))
     save(uneven, tmp_path / "file")
-    states = []
-    for one in (uneven, load(tmp_path / "file"), optimization):
-        segmenter = OneShotSegmenter(one, _config())
-        objects = segmenter.begin(video[0][0], video[1])
-        segmenter.fine_tune(objects, 2)
-        states.append(_state(objects))
+    states = [
+        _state(_adapted(OneShotSegmenter(one), video, 2)) for one in (uneven, load(tmp_path / "file"), optimization)
+    ]
     assert _equal(states[0], states[1])
     assert not _equal(states[0], states[2])
 
 
-def test_start_box_is_the_first_masks(optimization: Optimization) -> None:
-    mask = torch.zeros(SIZE, dtype=torch.uint8)
-    mask[20:60, 56:84] = 5
-    image = torch.zeros((3, *SIZE), dtype=torch.uint8)
-    (adapted,) = OneShotSegmenter(optimization, _config()).begin(image, mask)
-    scale = 64 / 80
-    assert adapted.start_box.tolist() == pytest.approx([56 * scale, 20 * scale, 84 * scale, 60 * scale], abs=1)
+def test_transforms_are_drawn_anew_in_each_step(optimization: Optimization, video: Video) -> None:
+    """As plain steps on the transformed frames, made here by the same draws."""
+    config = replace(BARE, transforms=2)
+    (own,) = _adapted(
+        OneShotSegmenter(optimization, config, seed=5), (video[0], (video[1] == 7) * video[1]), 2
+    ).values()
+    frame = own.given[0]
+    model, seen = optimization.model(), []
+    for step in range(2):
+        rng = np.random.default_rng((5, 7, step, TRANSFORMS))
+        pairs = [transformed(frame.image, frame.mask, SPATIAL, rng) for _ in range(2)]
+        seen += [image for image, _ in pairs]
+        assert all(image.shape == frame.image.shape for image, _ in pairs)
+        assert all(set(mask.unique().tolist()) == {0, 1} for _, mask in pairs)
+        batch = model.batch([image for image, _ in pairs], [mask for _, mask in pairs])
+        fine_tune(model, batch, optimization.fine_tuning_rates(), [step], (5, 7))
+    assert all(not torch.equal(a, b) for k, a in enumerate(seen) for b in [*seen[:k], frame.image])
+    assert _equal(list(model.state_dict().values()), _state({7: own}))
 
 
 class _Faked(OneShotSegmenter):
-    """Segments with given probabilities: per position and object."""
+    """Segments with given probabilities: per position and object; keeps the boxes that it was given."""
 
-    def __init__(self, optimization: Optimization, probabilities: dict[tuple[int, int], Tensor]) -> None:
-        super().__init__(optimization, SegmentationConfig(T=0))
+    def __init__(
+        self,
+        optimization: Optimization,
+        probabilities: dict[tuple[int, int], Tensor],
+        config: SegmentationConfig = BARE,
+    ) -> None:
+        super().__init__(optimization, config)
         self.probabilities = probabilities
         self.boxes: list[Tensor] = []
+        self.seen: list[tuple[int, int]] = []
 
-    def _probability(
-        self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], box: Tensor, position: int
-    ) -> Tensor:
+    def predict(self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], position: int) -> Prediction:
         assert size == SIZE
-        self.boxes.append(box)
-        return self.probabilities[position, adapted.id]
+        self.boxes.append(adapted.box)
+        self.seen.append((position, adapted.id))
+        return Prediction(self.probabilities[position, adapted.id])
 
 
-def test_a_pixel_goes_to_the_largest_probability(
-    optimization: Optimization, video: tuple[list[Tensor], Tensor]
-) -> None:
+def test_a_pixel_goes_to_the_largest_probability(optimization: Optimization, video: Video) -> None:
     pairs = torch.tensor(
-        [[0.0, 0.0], [0.49, 0.2], [0.5, 0.1], [0.1, 0.5], [0.5, 0.49], [0.6, 0.7], [0.9, 0.8], [1.0, 0.0]]
+        [[0.0, 0.0], [0.49, 0.2], [0.5, 0.1], [0.1, 0.5], [0.5, 0.49], [0.6, 0.7], [0.9, 0.8], [1.0, 0.0], [0.7, 0.7]]
     )
-    expected = [0, 0, 3, 7, 3, 7, 3, 3]
+    expected = [0, 0, 3, 7, 3, 7, 3, 3, 3]
     maps = torch.zeros((2, *SIZE))
     maps[:, 10, : len(pairs)] = pairs.T
     faked = _Faked(optimization, {(1, 3): maps[0], (1, 7): maps[1]})
-    mask = list(faked.segment(video[0][:2], video[1]))[1]
+    mask = _masks(faked, (video[0][:2], video[1]), 0)[1]
     assert mask[10, : len(pairs)].tolist() == expected
-    assert int(mask.count_nonzero()) == 6
+    assert int(mask.count_nonzero()) == 7
 
 
-def test_boxes_follow_the_last_mask(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
-    first = (video[1] > 0).to(torch.uint8) * 9
+def test_boxes_follow_the_last_mask(optimization: Optimization, video: Video) -> None:
+    mask = torch.zeros(SIZE, dtype=torch.uint8)
+    mask[20:60, 56:84] = 9
     moved, nothing = torch.zeros(SIZE), torch.full(SIZE, 0.49)
     moved[30:50, 56:84] = 0.5
     faked = _Faked(optimization, {(1, 9): moved, (2, 9): nothing, (3, 9): moved})
-    list(faked.segment(video[0], first))
-    start = faked.begin(video[0][0], first)[0].start_box
-    assert torch.equal(faked.boxes[0], start)
+    _masks(faked, (video[0], mask), 0)
     x, y = 90 / 112, 64 / 80
+    assert faked.boxes[0].tolist() == pytest.approx([56 * x, 20 * y, 84 * x, 60 * y], abs=1)
     assert faked.boxes[1].tolist() == pytest.approx([56 * x, 30 * y, 84 * x, 50 * y])
-    assert torch.equal(faked.boxes[2], start)  # nothing was found: back to the first frame's
+    assert torch.equal(faked.boxes[2], faked.boxes[0])  # nothing was found: back to the given mask's
+
+
+def test_objects_enter_with_their_first_mask_and_never_before(optimization: Optimization, video: Video) -> None:
+    frames, first = video
+    everywhere = torch.ones(SIZE)
+    masks = {1: (first == 7) * first, 2: (first == 3) * first}
+    faked = _Faked(optimization, {(2, 7): everywhere * 0.6, (3, 7): everywhere * 0.6, (3, 3): everywhere * 0.9})
+    result = list(faked.segment(frames, masks, 1))
+    assert faked.seen == [(2, 7), (3, 3), (3, 7)]
+    assert not result[0].mask.any()
+    assert torch.equal(result[1].mask, masks[1])
+    assert torch.equal(result[2].mask, torch.where(masks[2] > 0, 3, 7).to(torch.uint8))  # a given mask wins
+    assert (result[3].mask == 3).all()
+
+
+def test_a_correction_is_the_truth_from_there_on(optimization: Optimization, video: Video) -> None:
+    frames, first = video
+    correction = torch.zeros(SIZE, dtype=torch.uint8)
+    correction[5:30, 5:40] = 3
+    probability = torch.full(SIZE, 0.6)
+    faked = _Faked(optimization, {(p, i): probability * (i == 7) for p in range(1, 4) for i in IDS})
+    adapted: dict[int, AdaptedObject] = {}
+    result = list(faked.segment(frames, {0: first, 2: correction}, 1, adapted=adapted))
+    assert faked.seen == [(1, 3), (1, 7), (2, 7), (3, 3), (3, 7)]
+    assert torch.equal(result[2].mask, torch.where(correction > 0, 3, 7).to(torch.uint8))
+    own = adapted[3]
+    assert (own.start, own.steps, len(own.given)) == (2, 1, 2)
+    assert [int(frame.mask.sum()) for frame in own.given] == [
+        int(resized((mask == 3).to(torch.uint8), 64, 128).sum()) for mask in (first, correction)
+    ]
+    assert faked.boxes[3].tolist() == pytest.approx([5 * 90 / 112, 5 * 0.8, 40 * 90 / 112, 30 * 0.8], abs=1)
+    model = optimization.model()  # fine-tuned anew, on both
+    batch = model.batch([frame.image for frame in own.given], [frame.mask for frame in own.given])
+    fine_tune(model, batch, optimization.fine_tuning_rates(), [0], (0, 3))
+    assert _equal(list(model.state_dict().values()), _state({3: own}))
 
 
 @pytest.mark.parametrize("box_propagation", [False, True])
 def test_extra_proposals(
-    optimization: Optimization,
-    video: tuple[list[Tensor], Tensor],
-    monkeypatch: pytest.MonkeyPatch,
-    box_propagation: bool,
+    optimization: Optimization, video: Video, monkeypatch: pytest.MonkeyPatch, box_propagation: bool
 ) -> None:
-    segmenter = OneShotSegmenter(optimization, _config(T=0, box_propagation=box_propagation))
-    objects = segmenter.begin(video[0][0], video[1])
+    segmenter = OneShotSegmenter(optimization, replace(BARE, box_propagation=box_propagation))
     seen: list[Tensor | None] = []
-    for adapted in objects:
-        monkeypatch.setattr(adapted.model, "detect", lambda image, extra: seen.append(extra))
-    masks = list(segmenter.follow(objects, video[0][1:3]))
-    assert not torch.stack(masks).any()  # nothing detected
+    monkeypatch.setattr(MaskRCNN, "detect", lambda self, image, extra: seen.append(extra))
+    adapted: dict[int, AdaptedObject] = {}
+    masks = _masks(segmenter, (video[0][:3], video[1]), 0, adapted=adapted)
+    assert not torch.stack(masks[1:]).any()  # nothing detected
     assert len(seen) == 4
     if not box_propagation:
         assert seen == [None] * 4
         return
-    for extra, adapted in zip(seen, objects * 2, strict=True):
+    for extra, own in zip(seen, list(adapted.values()) * 2, strict=True):
         assert extra is not None
         assert extra.shape == (optimization.config.proposals_test // 2, 4)
-        widths, starts = extra - adapted.start_box, adapted.start_box
+        widths, starts = extra - own.start_box, own.start_box
         assert bool((widths[:, :2] <= 0).all() and (widths[:, 2:] >= 0).all())
         assert bool((widths.abs() <= 0.1 * (starts[2:] - starts[:2]).repeat(2) + 1e-4).all())
     assert not torch.equal(seen[0], seen[2])  # type: ignore[arg-type]
@@ -270,52 +341,156 @@ def test_jitter_reaches_a_tenth() -> None:
     assert len(boxes.unique(dim=0)) == 500
 
 
-def test_first_masks_that_cannot_be_used(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
-    segmenter = OneShotSegmenter(optimization, _config())
-    with pytest.raises(BadInput, match="first mask has no object"):
-        next(segmenter.segment(video[0], video[1] * 0))
+ONLINE = replace(BARE, online_interval=5, online_steps=2)
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("latest", [4, 5]), ("release", [2, 3])])
+@pytest.mark.parametrize("reset", ["first_frame", "none", "initialization"])
+def test_online_adaptation(
+    optimization: Optimization, video: Video, choice: Any, expected: list[int], reset: Any
+) -> None:
+    """Before frame 6 = m of the video: the last two frames, or m - 4 and m - 3 as in the release (facts, section 4)."""
+    config = replace(ONLINE, online_choice=choice, online_reset=reset)
+    (own,) = _adapted(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 1).values()
+    mask = own.given[0].mask
+    past = {p: LabelledFrame(own.given[0].image.roll(p, dims=2), mask.roll(p, dims=1)) for p in range(1, 6)}
+    own.recent.extend(past.values())
+    rates, initialization = optimization.fine_tuning_rates(), list(optimization.model().parameters())
+    start = {"first_frame": own.kept, "none": list(own.model.parameters()), "initialization": initialization}[reset]
+    model = optimization.model()
+    load_parameters(model, start)
+    frames = [own.given[0], *(past[p] for p in expected)]
+    batch = model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
+    fine_tune(model, batch, rates, range(2), (0, 1, 6, ONLINE_DRAWS))
+    for position in (1, 3, 5, 7):  # none of these is due
+        before = [value.clone() for value in own.model.parameters()]
+        adapt_online(own, initialization, rates, position, config, 0)
+        assert _equal(before, list(own.model.parameters()))
+    adapt_online(own, initialization, rates, 6, config, 0)
+    assert _equal(list(own.model.state_dict().values()), list(model.state_dict().values()))
+    assert not _equal(own.kept, list(own.model.parameters()))
+
+
+def test_online_adaptation_takes_the_frames_that_were_segmented(optimization: Optimization, video: Video) -> None:
+    """Frames without a pixel above the threshold are left out; where that is all, the state is the first frame's."""
+    frames, first = [*video[0], *video[0]], (video[1] > 0).to(torch.uint8)
+    low, high, nothing = torch.zeros(SIZE), torch.zeros(SIZE), torch.zeros(SIZE)
+    low[20:50, 30:70], high[20:50, 30:70] = 0.6, 0.9
+    config = replace(ONLINE, online_interval=2, online_threshold=0.7)
+    states = []
+    for second in (nothing, low, high):
+        maps = {(p, 1): second if p == 2 else nothing for p in range(1, 4)}
+        adapted: dict[int, AdaptedObject] = {}
+        list(_Faked(optimization, maps, config).segment(frames[:4], {0: first}, 1, adapted=adapted))
+        states.append(list(adapted[1].model.parameters()))
+        assert _equal(adapted[1].kept, states[0])
+    assert _equal(states[0], states[1])
+    assert not _equal(states[0], states[2])
+
+
+def test_an_interval_longer_than_the_clip_is_no_online_adaptation(optimization: Optimization, video: Video) -> None:
+    without = list(OneShotSegmenter(optimization).segment(video[0], {0: video[1]}, 2))
+    config = SegmentationConfig(online_interval=4, online_steps=3)
+    assert _same(without, list(OneShotSegmenter(optimization, config).segment(video[0], {0: video[1]}, 2)))
+    shorter = replace(config, online_interval=2)
+    assert not _same(without, list(OneShotSegmenter(optimization, shorter).segment(video[0], {0: video[1]}, 2)))
+
+
+def _same(a: list[SegmentedFrame], b: list[SegmentedFrame]) -> bool:
+    return all(
+        torch.equal(x.mask, y.mask) and x.boxes == y.boxes and x.scores == y.scores for x, y in zip(a, b, strict=True)
+    )
+
+
+def test_a_time_budget_leaves_the_best_state(
+    optimization: Optimization, video: Video, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that a step moves by one second: three steps fit into 2.5; a bad rate makes the start the best."""
+    (own,) = _adapted(OneShotSegmenter(optimization, BARE), (video[0], (video[1] > 0).to(torch.uint8)), 0).values()
+    now = [0.0]
+
+    def step(*arguments: Any) -> Any:
+        now[0] += 1
+        return fine_tune(*arguments)
+
+    monkeypatch.setattr(adaptation, "fine_tune", step)
+    monkeypatch.setattr(adaptation.time, "perf_counter", lambda: now[0])
+    batch = own.model.batch([own.given[0].image], [own.given[0].mask])
+
+    def loss() -> float:
+        return float(own.model.loss(batch, generator(0, 1, STATE)).detach())
+
+    before = loss()
+    fine_tune_object(own, [rate * 0.1 for rate in optimization.fine_tuning_rates()], 50, BARE, 0, 2.5)
+    assert (own.steps, own.diverged) == (3, False)
+    after = loss()
+    assert after < before
+    state = [value.clone() for value in own.model.parameters()]
+    huge = [torch.full_like(value, 1e3) for value in own.model.parameters()]
+    fine_tune_object(own, huge, 50, BARE, 0, 1.5)
+    assert (own.steps, own.diverged) == (5, False)
+    assert _equal(state, list(own.model.parameters()))
+
+
+def test_masks_that_cannot_be_used(optimization: Optimization, video: Video) -> None:
+    segmenter = OneShotSegmenter(optimization)
     large = torch.zeros((3, 640, 640), dtype=torch.uint8)
     speck = torch.zeros((640, 640), dtype=torch.uint8)
     speck[0, 0] = 4
-    with pytest.raises(BadInput, match="object 4 of the first mask vanishes at the model's input size"):
-        next(segmenter.segment([large], speck))
+    for frames, masks, message in (
+        (video[0], {}, "no mask is given"),
+        (video[0], {0: video[1] * 0}, "the first mask has no object"),
+        (video[0], {1: video[1] * 0}, "the mask of frame 1 has no object"),
+        (video[0], {0: video[1].T}, "the first mask has 80x112 pixels, its frame 112x80"),
+        (video[0], {0: video[1], 9: video[1]}, "the mask of frame 9 is beyond the video, which has 4 frames"),
+        ([video[0][0], large], {0: video[1]}, "frame 1 has 640x640 pixels, the first one 112x80"),
+        ([large], {0: speck}, "object 4 of the first mask vanishes at the model's input size"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            list(segmenter.segment(frames, masks, 0))
 
 
 @pytest.mark.parametrize("T", [1, 2, 5])
-def test_an_infinite_learning_rate_is_an_error(
-    optimization: Optimization, video: tuple[list[Tensor], Tensor], T: int
-) -> None:
+def test_an_infinite_learning_rate_is_an_error(optimization: Optimization, video: Video, T: int) -> None:
     infinite = optimization.with_single_rate(float("inf"))
     with pytest.raises(FloatingPointError, match="object 3"):
-        _masks(OneShotSegmenter(infinite, _config(T=T)), video)
+        _masks(OneShotSegmenter(infinite), video, T)
 
 
-def test_an_object_that_diverges_leaves_the_others_alone(
-    optimization: Optimization, video: tuple[list[Tensor], Tensor]
-) -> None:
-    frames, first = video
-    infinite = OneShotSegmenter(optimization.with_single_rate(float("inf")), _config())
-    segmenter = OneShotSegmenter(optimization, _config())
-    lost, kept = infinite.begin(frames[0], first)[1], segmenter.begin(frames[0], first)[0]
-    infinite.fine_tune([lost], 1)
-    segmenter.fine_tune([lost, kept], 3)
-    assert (lost.diverged, lost.steps) == (True, 1)
-    assert (kept.diverged, kept.steps) == (False, 3)
-    masks = list(segmenter.follow([lost, kept], frames[1:]))
-    assert any(bool(mask.any()) for mask in masks)
-    assert _equal(masks, list(segmenter.follow([kept], frames[1:])))
+def test_an_object_that_diverges_leaves_the_others_alone(optimization: Optimization, video: Video) -> None:
+    """Object 7 has a parameter that is not a number."""
+    broken = _adapted(OneShotSegmenter(optimization), video, 1)
+    with torch.no_grad():
+        next(broken[7].model.parameters()).fill_(torch.nan)
+    kept: dict[int, AdaptedObject] = dict(broken)
+    masks = _masks(OneShotSegmenter(optimization), video, 3, adapted=kept, keep_going=True)
+    assert (kept[7].diverged, kept[3].diverged) == (True, False)
+    assert (kept[7].steps, kept[3].steps) == (1, 3)
+    assert any(bool(mask.any()) for mask in masks[1:])
+    alone = _masks(OneShotSegmenter(optimization), (video[0], video[1] * (video[1] == 3)), 3)
+    assert _equal(masks[1:], alone[1:])
 
 
-def test_a_parent_needs_a_rate(optimization: Optimization, video: tuple[list[Tensor], Tensor]) -> None:
+def test_a_parent_needs_a_rate(optimization: Optimization, video: Video) -> None:
     parent = replace(optimization, rates=None)
     with pytest.raises(BadInput, match="--learning-rate"):
-        OneShotSegmenter(parent, _config())
-    assert len(_masks(OneShotSegmenter(parent, _config(T=0)), video)) == 4
+        _masks(OneShotSegmenter(parent), video, 1)
+    assert len(_masks(OneShotSegmenter(parent), video, 0)) == 4
 
 
-def test_steps_below_zero() -> None:
-    with pytest.raises(ValueError, match=r"^T: must be at least 0, got -1"):
-        SegmentationConfig(T=-1)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"transforms": -1}, "^transforms: must be at least 0, got -1"),
+        ({"online_steps": 0}, "^online_steps: must be at least 1"),
+        ({"online_interval": 1}, "^online_frames: an interval of 1 frames does not hold 2"),
+        ({"online_interval": 2, "online_choice": "release"}, "besides the first one"),
+        ({"online_threshold": 1.0}, "^online_threshold: must be above 0 and below 1"),
+    ],
+)
+def test_settings_that_cannot_be(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SegmentationConfig(**values)
 
 
 def test_input_size_of_the_videos_here(micro: ModelConfig) -> None:
