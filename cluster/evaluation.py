@@ -26,6 +26,7 @@ from eosvos.figures.overlay import overlay
 from eosvos.learning.optimization import Optimization, load
 from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.metrics.table import ObjectResult, Row, object_rows, summarize, terminal_table, write_table
+from eosvos.packaged import CHECKPOINT
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter
@@ -40,9 +41,10 @@ SHEET_ROWS = 12
 class Evaluation:
     """What to evaluate on what, and how."""
 
-    checkpoint: Path
-    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate."""
-    data: str
+    checkpoint: Path = CHECKPOINT
+    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate; by default the small one of
+    this package."""
+    data: str = ""
     """Encoded dataset to evaluate on."""
     out: Path | None = None
     """Folder of the results; runs/evaluate/JOB-RUN-on-DATA by default, after the checkpoint's folder."""
@@ -145,7 +147,9 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
 
 
 def resolved(evaluation: Evaluation) -> Evaluation:
-    """With absolute paths and its folder. Raises BadInput for relative ones in a submitted job."""
+    """With absolute paths and its folder. Raises BadInput for relative ones in a submitted job, and for no data."""
+    if not evaluation.data:
+        raise BadInput("--data: name an encoded dataset; make one with jobs/encode_dataset.py")
     return replace(
         evaluation,
         checkpoint=absolute_path(evaluation.checkpoint, "--checkpoint"),

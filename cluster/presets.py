@@ -3,6 +3,7 @@
 import math
 
 from cluster.config import MetaTraining, Training
+from cluster.evaluation import Evaluation
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
@@ -78,3 +79,14 @@ META: dict[str, MetaTraining] = {
     ),
 }
 """Of jobs/meta_train.py."""
+
+_ONLINE = SegmentationConfig(online_interval=5, online_choice="release")
+
+EVALUATION: dict[str, Evaluation] = {
+    "default": Evaluation(),
+    "e-osvos-10": Evaluation(T=(10,)),
+    "e-osvos-50": Evaluation(T=(50,)),
+    "e-osvos-50-ona": Evaluation(T=(50,), segmentation=_ONLINE),
+    "e-osvos-100-ona": Evaluation(T=(100,), segmentation=_ONLINE),
+}
+"""Of jobs/evaluate.py; the named ones are the paper's (Table 2)."""

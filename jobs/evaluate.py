@@ -5,7 +5,8 @@ import json
 from rich.console import Console
 
 from cluster.evaluation import Evaluation, evaluate
-from eosvos.cli import parse, run, to_dict
+from cluster.presets import EVALUATION
+from eosvos.cli import parse_preset, run, to_dict
 
 DESCRIPTION = """Evaluate a checkpoint on an encoded dataset: J and F per object at several T, the fine-tuning steps.
 
@@ -13,11 +14,12 @@ Examples:
     python jobs/evaluate.py --checkpoint runs/meta_train/demo/last.safetensors --data runs/data/held -T 0 1 5 10
     python jobs/evaluate.py --checkpoint runs/parent_train/demo/last.safetensors --data runs/data/held -T 5 \\
         --learning-rate 0.002 0.005 0.01 0.02
+    python jobs/evaluate.py --preset e-osvos-100-ona --checkpoint runs/meta_train/x/best.safetensors --data runs/data/val
 """
 
 
 def main() -> None:
-    evaluation = parse(Evaluation, DESCRIPTION)
+    evaluation, _ = parse_preset(Evaluation, EVALUATION, DESCRIPTION)
     print(json.dumps(to_dict(evaluation), indent=2))
     evaluate(evaluation, Console(soft_wrap=True))
 

@@ -16,6 +16,9 @@ from cluster.config import MetaTraining, Training
 from cluster.presets import META, PARENT
 from cluster.tracking import RUN_FILE
 from eosvos.errors import BadInput
+from eosvos.segmentation.config import SegmentationConfig
+
+BARE = SegmentationConfig(transforms=0, box_propagation=False)
 
 
 def test_each_row_differs_from_the_one_before_in_one_thing() -> None:
@@ -29,6 +32,8 @@ def test_each_row_differs_from_the_one_before_in_one_thing() -> None:
         (10, 69.9),
         (10, 71.2),
         (50, 71.3),
+        (10, None),
+        (50, 73.7),
     ]
     learned = [row for row in rows if row.meta is not None]
     assert [row.meta is None for row in rows[:2]] == [True, True]
@@ -37,21 +42,33 @@ def test_each_row_differs_from_the_one_before_in_one_thing() -> None:
         assert row.meta is not None
         assert row.meta.model == row.parent.model
         model = row.meta.model
-        return model.normalization, model.mask_loss, row.meta.rates.rate_level, row.box_propagation
+        return model.normalization, model.mask_loss, row.meta.rates.rate_level, row.segmentation
 
     differences = [
         sum(a != b for a, b in zip(parts(before), parts(after), strict=True))
         for before, after in itertools.pairwise(learned)
     ]
-    assert differences == [1, 1, 1, 1, 0]
-    assert parts(learned[-1]) == ("group", "lovasz_hinge", "neuron", True)
+    assert differences == [1, 1, 1, 1, 0, 1, 0]
+    whole = SegmentationConfig(transforms=0, box_propagation=True, online_interval=5)
+    assert parts(learned[-1]) == ("group", "lovasz_hinge", "neuron", whole)
+    assert not rows[0].segmentation.box_propagation
     assert rows[0].parent == learned[0].parent
 
 
 def test_published_figures_stand_beside_their_own_number_of_steps() -> None:
     rows = table_1(PARENT["demo"], META["demo"], 5, (10, 100))
     figures = [(row.T, row.published) for row in rows]
-    assert figures == [(5, None), (10, 33.6), (100, 41.6), *[(5, None)] * 5, (10, 71.2), (100, 71.2)]
+    assert figures == [
+        (5, None),
+        (10, 33.6),
+        (100, 41.6),
+        *[(5, None)] * 5,
+        (10, 71.2),
+        (100, 71.2),
+        (5, None),
+        (10, None),
+        (100, 74.8),
+    ]
 
 
 @pytest.mark.slow
@@ -68,9 +85,9 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     parent = replace(parent, held_out=0.25)
     meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
     rows = [
-        AblationRow("searched", 33.6, 2, parent, None),
-        AblationRow("searched", None, 1, parent, None),
-        AblationRow("+ learned", 71.2, 2, parent, meta, box_propagation=True),
+        AblationRow("searched", 33.6, 2, parent, None, BARE),
+        AblationRow("searched", None, 1, parent, None, BARE),
+        AblationRow("+ learned", 71.2, 2, parent, meta, SegmentationConfig()),
     ]
     ablation = Ablation(str(encoded), tmp_path / "out", (0.001, 0.003))
     summary = ablate(rows, ablation, Console(quiet=True))
@@ -85,7 +102,9 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 3
     searches = list((tmp_path / "out" / "search-group-lovasz_hinge").glob("*/config.json"))
     assert searches
-    assert not any(json.loads(path.read_text())["box_propagation"] for path in searches)  # as those rows report
+    assert not any(
+        json.loads(path.read_text())["segmentation"]["box_propagation"] for path in searches
+    )  # as those rows report
     text = (tmp_path / "out" / "ablation.md").read_text()
     assert f"| {100 * summary[2]['j_and_f']:.1f} ± {100 * summary[2]['j_and_f_se']:.1f} | 71.2 |" in text
     client = MlflowClient(tracking)
@@ -103,5 +122,5 @@ def test_a_rate_is_searched_for_on_held_out_sequences(training: MetaTraining, tm
     parent = Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
     ablation = Ablation(training.data, tmp_path / "out", (0.001,))
     with pytest.raises(BadInput, match="--held-out: the parent's rate is searched for on held-out"):
-        ablate([AblationRow("searched", None, 2, parent, None)], ablation, Console(quiet=True))
+        ablate([AblationRow("searched", None, 2, parent, None, BARE)], ablation, Console(quiet=True))
     assert not (tmp_path / "out").exists()

@@ -65,7 +65,7 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
             frame has, or no object in any.
     """
     if path.is_dir():
-        files = {}
+        files: dict[int, Path] = {}
         for file in sorted(path.iterdir(), key=lambda file: natural(file.name)):
             if file.suffix.lower() != ".png" or file.name.startswith("."):
                 continue
