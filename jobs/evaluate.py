@@ -14,7 +14,8 @@ Examples:
     python jobs/evaluate.py --checkpoint runs/meta_train/demo/last.safetensors --data runs/data/held -T 0 1 5 10
     python jobs/evaluate.py --checkpoint runs/parent_train/demo/last.safetensors --data runs/data/held -T 5 \\
         --learning-rate 0.002 0.005 0.01 0.02
-    python jobs/evaluate.py --preset e-osvos-100-ona --checkpoint runs/meta_train/x/best.safetensors --data runs/data/val
+    python jobs/evaluate.py --preset e-osvos-100-ona --checkpoint runs/meta_train/x/best.safetensors \\
+        --data runs/data/val
 """
 
 
