@@ -56,6 +56,21 @@ def test_round_trip(optimization: Optimization, tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_half_precision_is_for_storage_alone(optimization: Optimization, tmp_path: Path) -> None:
+    save(optimization, tmp_path / "whole")
+    save(optimization, tmp_path / "half", half=True)
+    tensors = (tmp_path / "half").stat().st_size - 5000, (tmp_path / "whole").stat().st_size - 5000
+    assert tensors[0] < 0.6 * tensors[1]
+    loaded = load(tmp_path / "half")
+    assert loaded.rates is not None
+    assert optimization.rates is not None
+    pairs = [(loaded.initialization[name], value) for name, value in optimization.initialization.items()]
+    pairs += [(loaded.rates.learned[name], value) for name, value in optimization.rates.learned.items()]
+    for value, before in pairs:
+        assert value.dtype == before.dtype
+        assert torch.equal(value, before.half().to(before.dtype))
+
+
 def test_round_trip_of_a_parent_with_statistics(
     micro_mobilenet: ModelConfig, scene: Callable[..., Any], tmp_path: Path
 ) -> None:
