@@ -1,0 +1,185 @@
+"""Anybody's PNGs against ground truth on disk: which files belong together, and what is wrong with them."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eosvos.data.sequence import decode_mask
+from eosvos.errors import BadInput
+from eosvos.metrics.sequence_scores import ObjectScores, score_object
+
+Layout = Literal["davis2016", "davis2017", "frames"]
+VOID = 255
+Ids = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class AnnotatedFolder:
+    """The ground truth of one sequence.
+
+    Attributes:
+        name: of the sequence; predictions are in a folder of this name.
+        masks: the annotated frames, in order.
+        layout: says which frames and objects count, and what values mean.
+    """
+
+    name: str
+    masks: tuple[Path, ...]
+    layout: Layout
+
+    @property
+    def merged(self) -> bool:
+        """Any value above 0 is object 1."""
+        return self.layout == "davis2016"
+
+
+@dataclass(frozen=True)
+class FolderScores:
+    """The scores of one sequence; ``frame_names`` are those that the positions in ``objects`` mean."""
+
+    name: str
+    frame_names: tuple[str, ...]
+    objects: tuple[ObjectScores, ...]
+
+
+def annotated_folders(root: Path, layout: Layout, split: str) -> list[AnnotatedFolder]:
+    """The sequences of a dataset that have ground truth.
+
+    Args:
+        root: for ``davis2016`` and ``davis2017`` the folder with ``Annotations/480p/SEQUENCE/FRAME.png`` and, where a
+            split is named, ``ImageSets/480p/SPLIT.txt`` or ``ImageSets/2017/SPLIT.txt``; for ``frames`` a folder
+            with one folder per sequence.
+        layout: of the folders.
+        split: name of a list; empty for all sequences.
+
+    Raises:
+        BadInput: a folder or a list that is missing, or a sequence with too few masks.
+    """
+    folder = root if layout == "frames" else root / "Annotations" / "480p"
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder; --ground-truth names the folder that {_needs(layout)}")
+    if layout == "frames" and split:
+        raise BadInput(f"--split {split}: layout frames has no splits; leave it out")
+    names = _listed(root, layout, split) if split else sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not names:
+        raise BadInput(
+            f"{folder}: holds no folder of a sequence; --ground-truth names the folder that {_needs(layout)}"
+        )
+    sequences = []
+    for name in names:
+        masks = tuple(sorted(path for path in (folder / name).glob("*.png") if not path.name.startswith(".")))
+        least = 2 if layout == "frames" else 3
+        if len(masks) < least:
+            raise BadInput(f"{folder / name}: {len(masks)} masks; a sequence needs at least {least} to be scored")
+        sequences.append(AnnotatedFolder(name, masks, layout))
+    return sequences
+
+
+def _needs(layout: Layout) -> str:
+    return "has a folder of masks for each sequence" if layout == "frames" else "holds Annotations/480p"
+
+
+def _listed(root: Path, layout: Layout, split: str) -> list[str]:
+    """Sequence names of a list: one to a line, or DAVIS 2016's lines with the paths of a frame and its mask."""
+    path = root / "ImageSets" / ("480p" if layout == "davis2016" else "2017") / f"{split}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
+        raise BadInput(f"{path}: no such list; splits that exist there: {known}")
+    lines = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    return sorted({line.strip("/").split("/")[-2] if "/" in line else line for line in lines})
+
+
+def check_predictions(sequences: list[AnnotatedFolder], root: Path) -> None:
+    """Raises BadInput that names the first prediction that is missing, before anything is scored."""
+    if not root.is_dir():
+        raise BadInput(f"{root}: no such folder; --predictions names the folder with one of PNGs for each sequence")
+    for sequence in sequences:
+        if not (root / sequence.name).is_dir():
+            raise BadInput(f"{root / sequence.name}: no predictions for this sequence; segment it, or name a --split")
+        there = {path.name for path in (root / sequence.name).iterdir()}
+        for position in _counting(sequence):
+            if (name := sequence.masks[position].name) not in there:
+                raise BadInput(f"{root / sequence.name / name}: no such prediction; segment this frame too")
+
+
+def _counting(sequence: AnnotatedFolder) -> range:
+    """Positions of the frames that count: DAVIS leaves out the first and the last, others only the first."""
+    return range(1, len(sequence.masks) - (sequence.layout != "frames"))
+
+
+def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
+    """J and F of every object of one sequence.
+
+    DAVIS scores the objects up to the largest id of the first mask. In ``frames`` all objects count, each in the
+    annotated frames after its first one; one that is first seen in the last frame has none and is left out.
+
+    Args:
+        sequence: its ground truth.
+        root: folder with the predictions' folders.
+
+    Raises:
+        BadInput: a mask that cannot be read, a prediction of another size than its ground truth or with an object that
+            the ground truth does not have, or no object at all.
+    """
+    truths = [_without_void(_read(path, sequence.merged)) for path in sequence.masks]
+    objects = _objects(sequence, truths)
+    if not objects:
+        raise BadInput(f"{sequence.masks[0].parent}: no object in the ground truth; there is nothing to score")
+    predictions: list[Ids | None] = [None] * len(truths)
+    for position in _counting(sequence):
+        path = root / sequence.name / sequence.masks[position].name
+        predictions[position] = prediction = _read(path, sequence.merged)
+        if prediction.shape != truths[position].shape:
+            (height, width), (true_height, true_width) = prediction.shape, truths[position].shape
+            raise BadInput(
+                f"{path}: has {width}x{height} pixels, the ground truth {true_width}x{true_height}; "
+                "write predictions at its size"
+            )
+        unknown = set(np.unique(prediction).tolist()) - {0, *objects}
+        if unknown:
+            raise BadInput(
+                f"{path}: holds object {max(unknown)}, the ground truth has {', '.join(map(str, objects))}; "
+                "write its ids alone"
+            )
+    scores = tuple(
+        score_object(predictions, truths, object_id, positions, sequence.name)
+        for object_id, positions in objects.items()
+        if positions
+    )
+    return FolderScores(sequence.name, tuple(path.stem for path in sequence.masks), scores)
+
+
+def score_folders(sequences: list[AnnotatedFolder], root: Path, processes: int) -> Iterator[FolderScores]:
+    """``score_folder`` of each sequence, in order, in several processes."""
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(score_folder, sequences, [root] * len(sequences))
+
+
+def _objects(sequence: AnnotatedFolder, truths: list[Ids]) -> dict[int, tuple[int, ...]]:
+    """Object id -> positions of the frames that it is scored in."""
+    if sequence.layout != "frames":
+        return {object_id: tuple(_counting(sequence)) for object_id in range(1, int(truths[0].max()) + 1)}
+    first: dict[int, int] = {}
+    for position, truth in enumerate(truths):
+        for object_id in np.unique(truth).tolist():
+            first.setdefault(object_id, position)
+    return {
+        object_id: tuple(range(position + 1, len(truths))) for object_id, position in sorted(first.items()) if object_id
+    }
+
+
+def _read(path: Path, merged: bool) -> Ids:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+    return decode_mask(data, str(path), merged).numpy()
+
+
+def _without_void(ids: Ids) -> Ids:
+    return np.where(ids == VOID, 0, ids).astype(np.uint8)

@@ -1,0 +1,190 @@
+"""Masks on disk against ground truth on disk: the numbers are those of the library, what is wrong is named."""
+
+import csv
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eosvos.data.palette import encode_mask
+from eosvos.metrics.sequence_scores import score_sequence
+
+JOB = Path(__file__).parents[2] / "jobs" / "score.py"
+REAL = Path(__file__).parents[3] / "shared"
+Masks = list[np.ndarray[Any, np.dtype[np.uint8]]]
+
+
+def _masks(frames: int, enters: int = 0) -> Masks:
+    """Object 1 moves right; object 2, below, is there from frame ``enters`` on; a pixel of void in each."""
+    masks = []
+    for k in range(frames):
+        mask = np.zeros((40, 50), dtype=np.uint8)
+        mask[5:15, 5 + k : 20 + k] = 1
+        if k >= enters:
+            mask[25:35, 10:30] = 2
+        mask[0, 0] = 255
+        masks.append(mask)
+    return masks
+
+
+def _write(folder: Path, masks: Masks) -> None:
+    folder.mkdir(parents=True)
+    for k, mask in enumerate(masks):
+        (folder / f"{k:05d}.png").write_bytes(encode_mask(mask))
+
+
+def _lagging(masks: Masks) -> Masks:
+    return [np.where(mask == 255, 0, mask).astype(np.uint8) for mask in [masks[0], *masks[:-1]]]
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    """``truth`` in DAVIS 2017's layout with sequences a, b and a split of a alone; ``predictions``, one frame late."""
+    for name, frames in (("a", 5), ("b", 3)):
+        _write(tmp_path / "truth" / "Annotations" / "480p" / name, _masks(frames))
+        _write(tmp_path / "predictions" / name, _lagging(_masks(frames)))
+    lists = tmp_path / "truth" / "ImageSets"
+    for folder, line in (("2017", "a"), ("480p", "/JPEGImages/480p/a/00000.jpg /Annotations/480p/a/00000.png ")):
+        (lists / folder).mkdir(parents=True)
+        (lists / folder / "val.txt").write_text(f"{line}\n\n")
+    return tmp_path
+
+
+def _score(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, layout: str, *more: str, truth: str = "truth"
+) -> dict[str, Any]:
+    flags = ["--ground-truth", str(folder / truth), "--predictions", str(folder / "predictions")]
+    monkeypatch.setattr(sys, "argv", ["score", *flags, "--layout", layout, "--out", str(folder / "out"), *more])
+    runpy.run_path(str(JOB), run_name="__main__")
+    result: dict[str, Any] = json.loads((folder / "out" / "scores.json").read_text())
+    return result
+
+
+def test_davis_2017(davis: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = _score(monkeypatch, davis, "davis2017")
+    truths = [np.where(mask == 255, 0, mask) for mask in _masks(5)]
+    expected = score_sequence(_lagging(_masks(5)), truths, (1, 2), "a")
+    for own, wanted in zip(scores["objects"][:2], expected, strict=True):
+        assert (own["sequence"], own["object"]) == ("a", wanted.object_id)
+        assert own["j_mean"] == pytest.approx(wanted.j_statistics.mean)
+        assert own["f_decay"] == pytest.approx(wanted.f_statistics.decay)
+    assert scores["frames"]["a"]["1"]["00002"] == {"j": expected[0].j[1], "f": expected[0].f[1]}
+    assert list(scores["frames"]["a"]["1"]) == ["00001", "00002", "00003"]
+    assert scores["global"]["objects"] == 4
+    assert scores["global"]["j_and_f"] == pytest.approx(np.mean([own["j_and_f"] for own in scores["objects"]]))
+    with (davis / "out" / "scores.csv").open() as file:
+        assert [(row["sequence"], row["object"]) for row in csv.DictReader(file)] == [
+            ("a", "1"), ("a", "2"), ("b", "1"), ("b", "2"),
+        ]  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "1/2 a: J&F" in printed
+    assert "truth, mean over objects" in printed
+
+
+@pytest.mark.parametrize("layout", ["davis2016", "davis2017"])
+def test_a_split(davis: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    scores = _score(monkeypatch, davis, layout, "--split", "val")
+    assert list(scores["sequences"]) == ["a"]
+    assert scores["global"]["objects"] == (1 if layout == "davis2016" else 2)
+
+
+def test_frames_with_an_object_that_enters(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some frames are annotated; each object counts after its first mask, to the last."""
+    truth = davis / "masks"
+    _write(truth / "a", _masks(5, enters=2))
+    (truth / "a" / "00001.png").unlink()
+    scores = _score(monkeypatch, davis, "frames", truth="masks")
+    frames = {object_id: list(own) for object_id, own in scores["frames"]["a"].items()}
+    assert frames == {"1": ["00002", "00003", "00004"], "2": ["00003", "00004"]}
+    assert scores["objects"][1]["j_mean"] == 1
+
+
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing frame": (lambda p: (p / "a" / "00003.png").unlink(), "predictions/a/00003.png: no such prediction"),
+    "missing sequence": (lambda p: (p / "b").rename(p / "c"), "predictions/b: no predictions for this sequence"),
+    "more ids": (
+        lambda p: (p / "a" / "00002.png").write_bytes(encode_mask(np.full((40, 50), 3, dtype=np.uint8))),
+        "predictions/a/00002.png: holds object 3, the ground truth has 1, 2",
+    ),
+    "void": (
+        lambda p: (p / "a" / "00002.png").write_bytes(encode_mask(np.full((40, 50), 255, dtype=np.uint8))),
+        "predictions/a/00002.png: holds object 255, the ground truth has 1, 2",
+    ),
+    "size": (
+        lambda p: (p / "b" / "00001.png").write_bytes(encode_mask(np.zeros((50, 40), dtype=np.uint8))),
+        "predictions/b/00001.png: has 40x50 pixels, the ground truth 50x40",
+    ),
+    "no image": (lambda p: (p / "a" / "00001.png").write_text("x"), "predictions/a/00001.png: not a readable mask"),
+    "colours": (
+        lambda p: Image.new("RGB", (50, 40), (9, 0, 0)).save(p / "a" / "00001.png"),
+        "predictions/a/00001.png: a mask of mode RGB has no object ids",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_predictions_that_cannot_be_scored(refused: Callable[..., str], davis: Path, what: str) -> None:
+    spoil, message = WRONG[what]
+    spoil(davis / "predictions")
+    flags = ["--ground-truth", davis / "truth", "--predictions", davis / "predictions", "--layout", "davis2017"]
+    assert message in refused("score", *flags, "--out", davis / "out")
+    assert not (davis / "out").exists()
+
+
+def test_frames_that_do_not_count_need_no_prediction(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("00000.png", "00004.png"):
+        (davis / "predictions" / "a" / name).unlink()
+    assert _score(monkeypatch, davis, "davis2017")["global"]["objects"] == 4
+
+
+TRUTHS = {
+    "--ground-truth TMP/nothing": "TMP/nothing/Annotations/480p: no such folder",
+    "--predictions TMP/nothing": "TMP/nothing: no such folder; --predictions names the folder",
+    "--split train": "TMP/truth/ImageSets/2017/train.txt: no such list; splits that exist there: val",
+    "--processes -1": "--processes -1: must be at least 0",
+}
+
+
+@pytest.mark.parametrize("arguments", TRUTHS)
+def test_bad_input_is_one_line(refused: Callable[..., str], davis: Path, arguments: str) -> None:
+    flags = {"--ground-truth": davis / "truth", "--predictions": davis / "predictions", "--layout": "davis2017"}
+    flag, value = arguments.replace("TMP", str(davis)).split(" ")
+    line = refused("score", *(part for pair in (flags | {flag: value}).items() for part in pair))
+    assert TRUTHS[arguments].replace("TMP", str(davis)) in line
+
+
+def test_sequences_too_short_and_empty_truth(refused: Callable[..., str], tmp_path: Path) -> None:
+    flags = ["--predictions", tmp_path / "p", "--layout", "frames"]
+    _write(tmp_path / "short" / "a", _masks(1))
+    assert "short/a: 1 masks; a sequence needs at least 2" in refused(
+        "score", *flags, "--ground-truth", tmp_path / "short"
+    )
+    for folder in ("empty", "p"):
+        _write(tmp_path / folder / "a", [mask * 0 for mask in _masks(3)])
+    assert "empty/a: no object in the ground truth" in refused("score", *flags, "--ground-truth", tmp_path / "empty")
+
+
+@pytest.mark.skipif(
+    not (REAL / "metrics_reference").is_dir(), reason="no reference scores beside the checkout (shared)"
+)
+def test_the_official_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rhino, each frame predicted by the mask of the one before."""
+    source = REAL / "data" / "davis2016_train" / "Annotations" / "480p" / "rhino"
+    masks = []
+    for path in sorted(source.glob("*.png")):
+        with Image.open(path) as image:
+            masks.append((np.asarray(image) > 0).astype(np.uint8))
+    _write(tmp_path / "truth" / "Annotations" / "480p" / "rhino", masks)
+    _write(tmp_path / "predictions" / "rhino", [masks[max(k - 1, 0)] for k in range(len(masks))])
+    (own,) = _score(monkeypatch, tmp_path, "davis2016")["objects"]
+    reference = json.loads((REAL / "metrics_reference" / "official_scores.json").read_text())["rhino/previous"]
+    official = reference["objects"][0]
+    for measure in ("J", "F"):
+        mine = [own[f"{measure.lower()}_{name}"] for name in ("mean", "recall", "decay")]
+        assert mine == pytest.approx(official[f"{measure}_stats"], abs=1e-6)
