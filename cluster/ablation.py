@@ -1,5 +1,6 @@
-"""The ablation: the rows of the paper's Table 1, each from runs of its own, beside the figures that are published."""
+"""Ablations: rows that are data, each from runs of its own; the paper's Table 1, and the choices of meta-training."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cluster import checkpoints
+from cluster import checkpoints, progress
 from cluster.comparison import chosen_rates, objects_of
 from cluster.config import MetaTraining, Training
 from cluster.evaluation import Evaluation
@@ -16,7 +17,7 @@ from cluster.training import train
 from eosvos.cli import to_dict
 from eosvos.errors import BadInput
 from eosvos.learning.rates import Level
-from eosvos.metrics.table import Row, percent, summarize, write_table
+from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, summarize, write_table
 from eosvos.model.config import ModelConfig
 from eosvos.segmentation.config import SegmentationConfig
 
@@ -30,12 +31,13 @@ class AblationRow:
     """One row.
 
     Attributes:
-        name: what it adds to the row before.
+        name: what it is, or what it adds to the row before.
         published: J&F of the paper's row on DAVIS 2017 val, percent; None where it has no such row.
         T: fine-tuning steps.
         parent: training that the row's fine-tuning or its meta-training starts from.
         meta: meta-training, or None for a single rate that is searched for on held-out training sequences.
         segmentation: test time.
+        same_time: meta-train for as long as the first row that meta-trains did, not for as many outer steps.
     """
 
     name: str
@@ -44,6 +46,7 @@ class AblationRow:
     parent: Training
     meta: MetaTraining | None
     segmentation: SegmentationConfig
+    same_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,13 @@ class Ablation:
         data: encoded dataset to report on.
         out: folder of all runs and the table.
         rates: for the parent's search, widened until the best is not at an edge.
+        seeds: everything is trained once with each.
     """
 
     data: str
     out: Path
     rates: tuple[float, ...]
+    seeds: tuple[int, ...] = (0,)
 
 
 def table_1(parent: Training, meta: MetaTraining, T: int, more_T: Sequence[int]) -> list[AblationRow]:
@@ -108,11 +113,34 @@ def table_1(parent: Training, meta: MetaTraining, T: int, more_T: Sequence[int])
     ]
 
 
+def choices(parent: Training, meta: MetaTraining, T: int) -> list[AblationRow]:
+    """The preset's meta-training beside others that differ in one thing, for as many outer steps and for as long.
+
+    Args:
+        parent, meta: the preset's trainings.
+        T: fine-tuning steps at test time.
+    """
+
+    def row(name: str, changed: MetaTraining, same_time: bool = False) -> AblationRow:
+        return AblationRow(name, None, T, parent, changed, meta.segmentation, same_time)
+
+    single = replace(meta, rates=replace(meta.rates, rate_level="single"))
+    second, multi = replace(meta, order="second"), replace(meta, multi_step=0.5)
+    return [
+        row("the preset", meta),
+        row("one learned rate", single),
+        row("multi-step loss, as many steps", multi),
+        row("multi-step loss, as long", multi, same_time=True),
+        row("second order, as many steps", second),
+        row("second order, as long", second, same_time=True),
+    ]
+
+
 def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) -> list[Row]:
-    """Trains and evaluates every row, each training once, and returns a summary row for each.
+    """Trains and evaluates every row, each training once for each seed, and returns a summary row for each.
 
     Written to ``out``: ``ablation`` as Parquet and CSV, ``ablation.md``; to MLflow a run with a child for each row.
-    What is there already is not done again.
+    What is there already is not done again. An object's values are averaged over the seeds first.
 
     Raises:
         BadInput: what ``train`` and ``evaluate`` refuse, or nothing held out to search rates on.
@@ -122,12 +150,22 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
     uri = tracking_uri()
     tracker = Tracker(uri, "ablation", ablation.out.name, ablation.out, {"data": ablation.data, "rows": len(rows)})
     summary: list[Row] = []
-    searched = tuple(row.T for row in rows if row.meta is None)
     try:
+        first: list[Row] = []
         for number, row in enumerate(rows, 1):
             console.rule(f"row {number} of {len(rows)}: {row.name}, T={row.T}")
-            scores = _scores(row, searched, ablation, console)
-            summary.append({"row": row.name, "T": row.T, "published_j_and_f": row.published} | scores)
+            objects = [one for seed in ablation.seeds for one in _objects(rows, row, seed, ablation, console)]
+            merged = over_seeds(objects, by=())
+            first = first or merged
+            (scores,) = summarize(merged)
+            difference, error = paired_difference(merged, first)
+            used = [rate for rate in dict.fromkeys(one["learning_rate"] for one in objects) if rate is not None]
+            summary.append(
+                {"row": row.name, "T": row.T, "published_j_and_f": row.published}
+                | scores
+                | {"learning_rates": "/".join(f"{rate:g}" for rate in used)}
+                | {"to_first": difference, "to_first_se": error}
+            )
             name = f"{row.name}, T={row.T}"
             folder = ablation.out / "rows" / name.replace(" ", "_").replace("+_", "")
             child = Tracker(uri, "ablation", name, folder, {"T": row.T} | to_dict(row.segmentation))
@@ -135,7 +173,7 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
             child.metrics([(0, {measure: scores[measure] for measure in MEASURES})])
             child.end()
         write_table(summary, ablation.out, "ablation")
-        (ablation.out / "ablation.md").write_text(_markdown(summary))
+        (ablation.out / "ablation.md").write_text(_markdown(summary, ablation.seeds))
         for name in ("ablation.md", "ablation.csv"):
             tracker.artifact(ablation.out / name)
     except BaseException:
@@ -147,57 +185,98 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
     return summary
 
 
-def _scores(row: AblationRow, searched: tuple[int, ...], ablation: Ablation, console: Console) -> Row:
-    """Trains and evaluates the row; ``searched`` are the T of all rows whose rate is searched for."""
-    model = f"{row.parent.model.normalization}-{row.parent.model.mask_loss}"
-    parent = train(replace(row.parent, out=ablation.out / f"parent-{model}"))
+def _objects(
+    rows: Sequence[AblationRow], row: AblationRow, seed: int, ablation: Ablation, console: Console
+) -> list[Row]:
+    """Trains and evaluates the row with one seed: a row for each object."""
+    out = ablation.out / f"seed-{seed}"
+    parent = train(_parent(row, seed, out))
     single: tuple[float, ...] = ()
     if row.meta is None:
-        folder = ablation.out / f"search-{model}"
+        searched = tuple(other.T for other in rows if other.meta is None)
+        folder = out / f"search-{_model(row.parent)}"
         chosen = chosen_rates(parent, row.parent.data, searched, ablation.rates, folder, console, row.segmentation)
         checkpoint, single = parent, tuple(rate for rate, steps in chosen.items() if row.T in steps)
     else:
-        folder = ablation.out / f"meta-{model}-{row.meta.rates.rate_level}"
-        last = train(replace(row.meta, out=folder, parent=parent))
+        training = _meta(row.meta, parent, seed, out)
+        if row.same_time:
+            reference = next(other.meta for other in rows if other.meta is not None)
+            steps = _steps_of_same_time(training, _meta(reference, parent, seed, out))
+            assert training.out is not None
+            same_time = training.out.with_name(f"{training.out.name}-same-time")
+            training = replace(training, outer=replace(training.outer, steps=steps), out=same_time)
+        last = train(training)
         checkpoint = last.with_name(checkpoints.BEST) if row.meta.held_out > 0 else last
     boxes = "-boxes" if row.segmentation.box_propagation else ""
     online = "-online" if row.segmentation.online_interval else ""
     evaluation = Evaluation(
         checkpoint,
         ablation.data,
-        ablation.out / f"evaluation-{checkpoint.parent.name}{boxes}{online}-T={row.T}",
+        out / f"evaluation-{checkpoint.parent.name}{boxes}{online}-T={row.T}",
         T=(row.T,),
         learning_rate=single,
         segmentation=row.segmentation,
     )
-    (scores,) = summarize(objects_of(evaluation, console))
-    return scores | {"learning_rate": single[0] if single else None}
+    return objects_of(evaluation, console)
 
 
-HEADINGS = ("row", "T", "J", "F", "J&F", "paper's J&F")
+def _model(training: Training) -> str:
+    return f"{training.model.normalization}-{training.model.mask_loss}"
+
+
+def _parent(row: AblationRow, seed: int, out: Path) -> Training:
+    return replace(row.parent, seed=seed, out=out / f"parent-{_model(row.parent)}")
+
+
+def _meta(meta: MetaTraining, parent: Path, seed: int, out: Path) -> MetaTraining:
+    order = "" if meta.order == "first" else f"-{meta.order}"
+    multi = "-multi" if meta.multi_step else ""
+    folder = out / f"meta-{_model(meta)}-{meta.rates.rate_level}{order}{multi}"
+    return replace(meta, seed=seed, parent=parent, out=folder)
+
+
+def _steps_of_same_time(training: MetaTraining, reference: MetaTraining) -> int:
+    """Outer steps of ``training`` that take as long as all of ``reference``; both have run for the pace to be known."""
+    pace, other = (
+        float(statistics.median(row["seconds"] for row in progress.read(train(one).parent)))
+        for one in (training, reference)
+    )
+    return max(round(reference.outer.steps * other / pace), 1)
+
+
+HEADINGS = ("row", "T", "J", "F", "J&F", "to the first", "paper's J&F")
 
 
 def _lines(summary: Sequence[Row]) -> list[tuple[str, ...]]:
     lines = []
     for row in summary:
-        rate = "" if row["learning_rate"] is None else f" ({row['learning_rate']:g})"
+        rate = f" ({row['learning_rates']})" if row["learning_rates"] else ""
         ours = (percent(row, measure) for measure in MEASURES)
         published = "" if row["published_j_and_f"] is None else f"{row['published_j_and_f']:.1f}"
-        lines.append((f"{row['row']}{rate}", str(row["T"]), *ours, published))
+        difference = "" if row is summary[0] else f"{100 * row['to_first']:+.1f} ± {100 * row['to_first_se']:.1f}"
+        lines.append((f"{row['row']}{rate}", str(row["T"]), *ours, difference, published))
     return lines
 
 
-def _markdown(summary: Sequence[Row]) -> str:
+def _markdown(summary: Sequence[Row], seeds: Sequence[int]) -> str:
     lines = (HEADINGS, ("---",) * len(HEADINGS), *_lines(summary))
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    published = any(row["published_j_and_f"] is not None for row in summary)
     return (
-        f"{table}\n\n{summary[0]['objects']} objects, percent, ± one standard error over objects. The paper's figures "
-        "are of DAVIS 2017 val (Table 1), with another model and other data: compare the differences between rows.\n"
+        f"{table}\n\n{summary[0]['objects']} objects, {len(seeds)} seed(s), percent, ± one standard error over "
+        "objects, averaged over the seeds first; J&F minus the first row's with the paired standard error."
+        + (
+            " The paper's figures are of DAVIS 2017 val (Table 1), with another model and other data: compare the "
+            "differences between rows."
+            if published
+            else ""
+        )
+        + "\n"
     )
 
 
 def _terminal(summary: Sequence[Row]) -> Table:
-    table = Table(title="ablation, the paper's Table 1")
+    table = Table(title="ablation")
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "row" else "right")
     for line in _lines(summary):

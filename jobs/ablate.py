@@ -1,14 +1,14 @@
-"""The paper's Table 1: what each part of the method adds."""
+"""Ablations: what each part of the method adds (the paper's Table 1), and what other choices would give."""
 
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
-from cluster.ablation import Ablation, ablate, table_1
+from cluster.ablation import Ablation, ablate, choices, table_1
 from cluster.config import MetaTraining
 from cluster.presets import META, PARENT
 from cluster.run_folder import absolute_address, absolute_path
@@ -17,13 +17,16 @@ from eosvos.data.demo_video import demo_video
 from eosvos.data.parquet import open_dataset
 from eosvos.errors import BadInput
 
-DESCRIPTION = """Train and evaluate every row of the paper's Table 1; write the table, the paper's figures beside ours.
+DESCRIPTION = """Train and evaluate every row of a table, and write it.
 
-From a parent with one searched rate to the whole method, one part at a time. Rows share what they can, and every
-training takes the preset's steps. The same command again goes on where it was.
+--table paper: the rows of the paper's Table 1, its figures beside ours, from a parent with one searched rate to the
+whole method, one part at a time. --table choices: the preset's meta-training beside a single rate, a multi-step loss
+and the second order, for as many outer steps and for as long. Rows share what they can, and every training takes the
+preset's steps. The same command again goes on where it was.
 
 Examples:
     python jobs/ablate.py                    # on synthetic video that it makes itself
+    python jobs/ablate.py --table choices --seeds 0 1 2 -T 5
     python jobs/ablate.py --preset davis2016-small --train-data runs/data/train --data runs/data/val
 """
 
@@ -32,18 +35,20 @@ Examples:
 class Ablate:
     """What to train on, what to report on."""
 
+    table: Literal["paper", "choices"] = "paper"
+    """Which rows."""
     train_data: str = ""
     """Encoded dataset to train on; preset demo makes its own."""
     data: str = ""
     """Encoded dataset to report on; preset demo makes its own."""
     out: Path | None = None
-    """Folder of all runs and the table; runs/ablate/PRESET by default."""
-    seed: int = 0
-    """Of every training."""
+    """Folder of all runs and the table; runs/ablate/PRESET-TABLE by default."""
+    seeds: tuple[int, ...] = (0,)
+    """Everything is trained once with each."""
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
     """Fine-tuning steps of the rows that are compared."""
     more_T: tuple[int, ...] = (50,)
-    """Further numbers of steps, of the first row and of the last."""
+    """Further numbers of steps, of the paper's first row and of the last ones."""
     rates: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03)
     """The parent's learning rates to choose from, widened until the best is not at an edge."""
     backbone_weights: str = ""
@@ -52,6 +57,8 @@ class Ablate:
     def __post_init__(self) -> None:
         if min((self.T, *self.more_T)) < 1 or len({self.T, *self.more_T}) <= len(self.more_T):
             raise ValueError(f"T, more_T: need different values of at least 1, got {self.T} and {self.more_T}")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: needs different values of at least 0, got {self.seeds}")
         if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
             raise ValueError(f"rates: needs different values above 0, got {self.rates}")
 
@@ -59,7 +66,7 @@ class Ablate:
 def main() -> None:
     names = ("demo", "davis2016-small")
     config, preset = parse_preset(Ablate, {name: Ablate() for name in names}, DESCRIPTION)
-    out = absolute_path(config.out or Path("runs/ablate") / preset, "--out")
+    out = absolute_path(config.out or Path("runs/ablate") / f"{preset}-{config.table}", "--out")
     print(json.dumps(to_dict(config), indent=2))
     train_data, data = config.train_data, config.data
     if preset == "demo" and not train_data and not data:
@@ -72,12 +79,13 @@ def main() -> None:
         open_dataset(address)  # to refuse what is not one before anything is written
     weights = config.backbone_weights or PARENT[preset].backbone_weights
     parent, meta = (
-        replace(training, data=train_data, seed=config.seed, backbone_weights=weights)
-        for training in (PARENT[preset], META[preset])
+        replace(training, data=train_data, backbone_weights=weights) for training in (PARENT[preset], META[preset])
     )
     assert isinstance(meta, MetaTraining)
-    rows = table_1(parent, meta, config.T, config.more_T)
-    ablate(rows, Ablation(data, out, config.rates), Console(soft_wrap=True, highlight=False))
+    rows = choices(parent, meta, config.T)
+    if config.table == "paper":
+        rows = table_1(parent, meta, config.T, config.more_T)
+    ablate(rows, Ablation(data, out, config.rates, config.seeds), Console(soft_wrap=True, highlight=False))
 
 
 if __name__ == "__main__":

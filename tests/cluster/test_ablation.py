@@ -11,10 +11,11 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from cluster import comparison
-from cluster.ablation import Ablation, AblationRow, ablate, table_1
+from cluster.ablation import Ablation, AblationRow, ablate, choices, table_1
 from cluster.config import MetaTraining, Training
 from cluster.presets import META, PARENT
 from cluster.tracking import RUN_FILE
+from eosvos.cli import flattened, to_dict
 from eosvos.errors import BadInput
 from eosvos.segmentation.config import SegmentationConfig
 
@@ -91,22 +92,24 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     ]
     ablation = Ablation(str(encoded), tmp_path / "out", (0.001, 0.003))
     summary = ablate(rows, ablation, Console(quiet=True))
-    assert [path.name for path in sorted((tmp_path / "out").glob("parent-*"))] == ["parent-group-lovasz_hinge"]
+    trained = sorted(path.name for path in (tmp_path / "out" / "seed-0").glob("[pm]*"))
+    assert trained == ["meta-group-lovasz_hinge-neuron", "parent-group-lovasz_hinge"]
     assert [(row["row"], row["T"], row["published_j_and_f"]) for row in summary] == [
         ("searched", 2, 33.6),
         ("searched", 1, None),
         ("+ learned", 2, 71.2),
     ]
-    assert [row["learning_rate"] is None for row in summary] == [False, False, True]
+    assert [row["learning_rates"] == "" for row in summary] == [False, False, True]
     assert all(row["objects"] == 12 for row in summary)
     assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 3
-    searches = list((tmp_path / "out" / "search-group-lovasz_hinge").glob("*/config.json"))
+    searches = list((tmp_path / "out" / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
     assert searches
     assert not any(
         json.loads(path.read_text())["segmentation"]["box_propagation"] for path in searches
     )  # as those rows report
     text = (tmp_path / "out" / "ablation.md").read_text()
-    assert f"| {100 * summary[2]['j_and_f']:.1f} ± {100 * summary[2]['j_and_f_se']:.1f} | 71.2 |" in text
+    assert f"| {100 * summary[2]['j_and_f']:.1f} ± {100 * summary[2]['j_and_f_se']:.1f} | " in text
+    assert "| 71.2 |" in text
     client = MlflowClient(tracking)
     _, run_id = (tmp_path / "out" / RUN_FILE).read_text().split()
     children = client.search_runs(
@@ -116,6 +119,47 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert [row["j_and_f"] for row in ablate(rows, ablation, Console(quiet=True))] == [r["j_and_f"] for r in summary]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before
+
+
+def test_choices_differ_from_the_preset_in_one_thing() -> None:
+    rows = choices(PARENT["demo"], META["demo"], 5)
+    assert all(row.parent == PARENT["demo"] and row.segmentation == META["demo"].segmentation for row in rows)
+    first = flattened(to_dict(META["demo"]))
+    changed = [
+        {name: value for name, value in flattened(to_dict(row.meta)).items() if value != first[name]} for row in rows
+    ]
+    assert changed == [
+        {},
+        {"rates.rate_level": "single"},
+        {"multi_step": 0.5},
+        {"multi_step": 0.5},
+        {"order": "second"},
+        {"order": "second"},
+    ]
+    assert [row.same_time for row in rows] == [False, False, False, True, False, True]
+
+
+@pytest.mark.slow
+def test_the_same_time_is_another_number_of_steps(
+    ray_here: None, training: MetaTraining, encoded: Path, tmp_path: Path
+) -> None:
+    """Two seeds; a row of second order as long as the first row takes fewer steps than that."""
+    parent = Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
+    meta = replace(training, outer=replace(training.outer, steps=6))
+    rows = [row for row in choices(parent, meta, 2) if row.name in ("the preset", "second order, as long")]
+    summary = ablate(rows, Ablation(str(encoded), tmp_path / "out", (0.001,), (0, 3)), Console(quiet=True))
+    assert [row["objects"] for row in summary] == [12, 12]
+    assert (summary[0]["to_first"], summary[0]["to_first_se"]) == (0, 0)
+    assert summary[1]["to_first"] == pytest.approx(summary[1]["j_and_f"] - summary[0]["j_and_f"])
+    for seed in (0, 3):
+        name = "meta-group-lovasz_hinge-neuron"
+        steps = {
+            folder.name.removeprefix(name): json.loads((folder / "config.json").read_text())["outer"]["steps"]
+            for folder in (tmp_path / "out" / f"seed-{seed}").glob("meta-*")
+        }
+        assert steps["-second"] == steps[""] == 6
+        assert 1 <= steps["-second-same-time"] < 6
+    assert "2 seed(s)" in (tmp_path / "out" / "ablation.md").read_text()
 
 
 def test_a_rate_is_searched_for_on_held_out_sequences(training: MetaTraining, tmp_path: Path) -> None:
