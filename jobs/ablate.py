@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from cluster.ablation import Ablation, ablate, choices, table_1
+from cluster.ablation import Ablation, ablate
+from cluster.ablation_rows import choices, table_1
 from cluster.config import MetaTraining
 from cluster.presets import META, PARENT
 from cluster.run_folder import absolute_address, absolute_path

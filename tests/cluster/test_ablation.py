@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from cluster import comparison
-from cluster.ablation import Ablation, AblationRow, ablate, choices, table_1
+from cluster.ablation import Ablation, ablate
+from cluster.ablation_rows import AblationRow, choices, table_1
 from cluster.config import MetaTraining, Training
 from cluster.presets import META, PARENT
 from cluster.tracking import RUN_FILE
