@@ -10,9 +10,9 @@ from rich.table import Table
 
 from cluster import checkpoints, progress
 from cluster.ablation_rows import AblationRow
-from cluster.comparison import chosen_rates, objects_of
-from cluster.config import MetaTraining, Training
-from cluster.evaluation import Evaluation
+from cluster.comparison import chosen_rates
+from cluster.config import Evaluation, MetaTraining, Training
+from cluster.evaluation import evaluate
 from cluster.tracking import Tracker, tracking_uri
 from cluster.training import train
 from eosvos.cli import to_dict
@@ -120,7 +120,7 @@ def _objects(
         learning_rate=single,
         segmentation=row.segmentation,
     )
-    return objects_of(evaluation, console)
+    return evaluate(evaluation, console).rows
 
 
 def _model(training: Training) -> str:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from cluster import checkpoints, progress, run_folder
-from cluster.config import MetaTraining, Training
-from cluster.evaluation import PLACEMENT, Evaluation, best_at_each_T, evaluate, resolved
+from cluster import checkpoints, progress
+from cluster.config import Evaluation, MetaTraining, Training
+from cluster.evaluation import best_at_each_T, evaluate
 from cluster.training import train
-from eosvos.data.parquet.layout import INDEX
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, summarize, write_table
@@ -96,8 +94,8 @@ def _seconds(folder: Path) -> float:
 def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> list[Row]:
     """Evaluates both of each pair and returns one row per object, method, T and seed.
 
-    Written to ``out``: ``objects`` and ``comparison`` as Parquet and CSV, ``comparison.md``. An evaluation that is
-    there already, and newer than its checkpoint and its data, is not done again.
+    Written to ``out``: ``objects`` and ``comparison`` as Parquet and CSV, ``comparison.md``. What is evaluated already,
+    with the same checkpoint and data, is not evaluated again.
 
     Raises:
         BadInput: what ``evaluate`` refuses, such as a folder with the evaluations of other data.
@@ -108,7 +106,7 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
         learned = Evaluation(
             pair.meta, comparison.data, folder / "meta", T=comparison.T, segmentation=comparison.segmentation
         )
-        rows += [_of(META, pair, row) for row in objects_of(learned, console)]
+        rows += [_of(META, pair, row) for row in evaluate(learned, console).rows]
         at_T = chosen_rates(
             pair.fair,
             comparison.train_data,
@@ -122,7 +120,7 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
             single = replace(
                 learned, checkpoint=pair.fair, out=folder / f"fair-{rate:g}", T=steps, learning_rate=(rate,)
             )
-            rows += [_of(FAIR, pair, row) for row in objects_of(single, console)]
+            rows += [_of(FAIR, pair, row) for row in evaluate(single, console).rows]
     merged = over_seeds(rows, by=("method", "T"))
     text = _markdown(pairs, rows, merged, comparison.T)
     write_table(rows, comparison.out, "objects")
@@ -135,19 +133,6 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
 
 def _of(method: str, pair: Pair, row: Row) -> Row:
     return {"method": method, "seed": pair.seed} | row
-
-
-def objects_of(evaluation: Evaluation, console: Console) -> list[Row]:
-    """The rows of an evaluation, which is done unless it was; its table is the last that it writes."""
-    evaluation = resolved(evaluation)
-    assert evaluation.out is not None
-    run_folder.check(evaluation.out, evaluation, free=PLACEMENT)
-    table = evaluation.out / "objects.parquet"
-    sources = [path for path in (evaluation.checkpoint, Path(evaluation.data) / INDEX) if path.is_file()]
-    if not table.is_file() or table.stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        evaluate(evaluation, console)
-    rows: list[Row] = pq.read_table(table).to_pylist()
-    return rows
 
 
 def chosen_rates(
@@ -184,7 +169,7 @@ def chosen_rates(
             sequences=names,
             segmentation=segmentation,
         )
-        return summarize(objects_of(evaluation, console), by=("learning_rate", "T"))
+        return summarize(evaluate(evaluation, console).rows, by=("learning_rate", "T"))
 
     rows = scores(tuple(sorted(rates)))
     for _ in range(WIDENINGS):

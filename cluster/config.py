@@ -1,4 +1,4 @@
-"""Configuration of the trainings."""
+"""Configuration of trainings and evaluations."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from eosvos.learning.meta_gradient import Order, last_only, multi_step
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import ModelConfig
+from eosvos.packaged import CHECKPOINT
 from eosvos.segmentation.config import SegmentationConfig
 
 PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
@@ -108,3 +109,43 @@ class MetaTraining(Training):
     def validates_at(self, step: int) -> bool:
         """Whether the state after ``step`` outer steps is to be validated."""
         return self.held_out > 0 and step > 0 and (step % self.validate_every == 0 or step == self.outer.steps)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate on what, and how."""
+
+    checkpoint: Path = CHECKPOINT
+    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate; by default the small one of
+    this package."""
+    data: str = ""
+    """Encoded dataset to evaluate on."""
+    out: Path | None = None
+    """Folder of the results; runs/evaluate/JOB-RUN-on-DATA by default, after the checkpoint's folder."""
+    T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = (0, 1, 5, 10)
+    """Numbers of fine-tuning steps to evaluate."""
+    learning_rate: tuple[float, ...] = ()
+    """One learning rate for every neuron instead of learned ones; several make a grid."""
+    sequences: tuple[str, ...] = ()
+    """Names of the sequences to evaluate on; all of the dataset's unless given."""
+    frames: int = 0
+    """Frames of each sequence, at most, evenly spaced; 0 for all."""
+    segmentation: SegmentationConfig = SegmentationConfig()
+    seed: int = 0
+    """Of everything random at test time."""
+    threads_per_task: int = 1
+    """Threads, and CPUs, of each sequence's task."""
+    gpus_per_task: float = 0.0
+    """GPU, or share of one, of each sequence's task: 0.25 for four at once on one. 0: the CPU."""
+
+    def __post_init__(self) -> None:
+        if not self.T or min(self.T) < 0 or len(set(self.T)) < len(self.T):
+            raise ValueError(f"T: needs different values of at least 0, got {self.T}")
+        if any(not rate > 0 for rate in self.learning_rate) or len(set(self.learning_rate)) < len(self.learning_rate):
+            raise ValueError(f"learning_rate: needs different values above 0, got {self.learning_rate}")
+        if self.threads_per_task < 1:
+            raise ValueError(f"threads_per_task: must be at least 1, got {self.threads_per_task}")
+        if self.gpus_per_task < 0 or (self.gpus_per_task > 1 and self.gpus_per_task != int(self.gpus_per_task)):
+            raise ValueError(f"gpus_per_task: must be a share of one, or a whole number, got {self.gpus_per_task}")
+        if self.frames != 0 and self.frames < 3:
+            raise ValueError(f"frames: must be at least 3, or 0 for all, got {self.frames}")

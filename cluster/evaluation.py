@@ -1,109 +1,60 @@
 """Evaluation: one Ray task per sequence, longest first; scores, predictions, pictures and an MLflow run."""
 
-import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
-import ray
-import torch
-import tyro
 from rich.console import Console
 
 from cluster import run_folder
+from cluster.config import Evaluation
+from cluster.evaluation_tasks import Masks, evaluate_sequences, last_line, sequence_of
+from cluster.journal import Journal, SequenceResult, digest
 from cluster.run_folder import absolute_address, absolute_path
-from cluster.session import bad_input_in, connect, total
-from cluster.tracking import Tracker, tracking_uri
+from cluster.session import connect, total
+from cluster.tracking import BackgroundTracker, Tracker, tracking_uri
 from eosvos.cli import flattened, to_dict
-from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.sequence import Sequence, decode_mask
 from eosvos.errors import BadInput
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
-from eosvos.learning.optimization import Optimization, load
-from eosvos.metrics.sequence_scores import score_sequence
-from eosvos.metrics.table import ObjectResult, Row, object_rows, summarize, terminal_table, write_table
-from eosvos.packaged import CHECKPOINT
-from eosvos.segmentation.adaptation import AdaptedObject
-from eosvos.segmentation.config import SegmentationConfig
-from eosvos.segmentation.one_shot import OneShotSegmenter
+from eosvos.learning.optimization import load
+from eosvos.metrics.table import Row, object_rows, summarize, terminal_table, write_table
 
-PLACEMENT = ("out", "threads_per_task", "gpu")
+PLACEMENT = ("out", "threads_per_task", "gpus_per_task")
 """Fields that say where and how an evaluation runs; the same command with others goes to the same folder."""
 SHEET_ROWS = 12
 """Sequences on the contact sheet, at most: the first ones by name."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What to evaluate on what, and how."""
-
-    checkpoint: Path = CHECKPOINT
-    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate; by default the small one of
-    this package."""
-    data: str = ""
-    """Encoded dataset to evaluate on."""
-    out: Path | None = None
-    """Folder of the results; runs/evaluate/JOB-RUN-on-DATA by default, after the checkpoint's folder."""
-    T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = (0, 1, 5, 10)
-    """Numbers of fine-tuning steps to evaluate."""
-    learning_rate: tuple[float, ...] = ()
-    """One learning rate for every neuron instead of learned ones; several make a grid."""
-    sequences: tuple[str, ...] = ()
-    """Names of the sequences to evaluate on; all of the dataset's unless given."""
-    frames: int = 0
-    """Frames of each sequence, at most, evenly spaced; 0 for all."""
-    segmentation: SegmentationConfig = SegmentationConfig()
-    seed: int = 0
-    """Of everything random at test time."""
-    threads_per_task: int = 1
-    """Threads, and CPUs, of each sequence's task."""
-    gpu: bool = False
-    """Give each sequence's task a GPU."""
-
-    def __post_init__(self) -> None:
-        if not self.T or min(self.T) < 0 or len(set(self.T)) < len(self.T):
-            raise ValueError(f"T: needs different values of at least 0, got {self.T}")
-        if any(not rate > 0 for rate in self.learning_rate) or len(set(self.learning_rate)) < len(self.learning_rate):
-            raise ValueError(f"learning_rate: needs different values above 0, got {self.learning_rate}")
-        if self.threads_per_task < 1:
-            raise ValueError(f"threads_per_task: must be at least 1, got {self.threads_per_task}")
-        if self.frames != 0 and self.frames < 3:
-            raise ValueError(f"frames: must be at least 3, or 0 for all, got {self.frames}")
+class SequencesFailedError(Exception):
+    """Some sequences could not be evaluated; the results of the others are written. The message names them."""
 
 
 @dataclass(frozen=True)
-class SequenceResult:
-    """One sequence at one learning rate and T.
+class EvaluationResult:
+    """What an evaluation found.
 
     Attributes:
-        index: of the sequence in its dataset.
-        learning_rate: the single rate, or None for learned ones.
-        T: fine-tuning steps.
-        objects: scores and times.
-        masks: per frame the predicted ids as palette PNG; the first is the given mask.
-        diverged: fine-tuning of an object diverged, so that its masks are empty.
+        rows: one per object, learning rate and T, of ``object_rows``.
+        summary: one per learning rate and T, means over objects.
     """
 
-    index: int
-    learning_rate: float | None
-    T: int
-    objects: tuple[ObjectResult, ...]
-    masks: tuple[bytes, ...]
-    diverged: bool
+    rows: list[Row]
+    summary: list[Row]
 
 
-def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
-    """Evaluates a checkpoint and returns the summary: one row per learning rate and T, means over objects.
+def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
+    """Evaluates a checkpoint, or what is missing of it in the evaluation's folder.
 
-    Written to ``out``: ``objects`` and ``summary`` as Parquet and CSV, ``predictions/SETTING/SEQUENCE/FRAME.png``,
-    ``overview.png``; the same to MLflow.
+    Written to ``out`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal; at
+    the end ``objects`` and ``summary`` as Parquet and CSV and ``overview.png``; the same to MLflow, which nothing waits
+    for.
 
     Raises:
-        BadInput: a checkpoint, dataset, cluster or tracking address that cannot be used.
+        BadInput: a checkpoint, dataset, cluster or tracking address that cannot be used, or data of which nothing can.
+        SequencesFailedError: some sequences have no result.
     """
     evaluation = resolved(evaluation)
     uri = tracking_uri()
@@ -113,37 +64,76 @@ def evaluate(evaluation: Evaluation, console: Console) -> list[Row]:
             f"{evaluation.checkpoint}: a parent has no learning rates of its own; give some with --learning-rate"
         )
     dataset = open_dataset(evaluation.data)
-    _chosen(dataset, evaluation)
+    names = {index: dataset.sequences[index].name for index in _chosen(dataset, evaluation)}
     folder = evaluation.out
     assert folder is not None
     run_folder.check(folder, evaluation, free=PLACEMENT)
+    journal = Journal(folder, digest(evaluation.checkpoint, dataset.hash))
+    done = journal.done()
+    missing = [index for index, name in names.items() if name not in done]
+    if missing:
+        _connect(evaluation)
+    if done:
+        console.print(f"{folder}: {len(done)} of {len(names)} sequences are evaluated already", highlight=False)
+    run_folder.claim(folder, evaluation)
+    tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=bool(done))
+    tracker.tags({"data_hash": dataset.hash, "checkpoint_step": str(optimization.facts.get("step"))})
+    background = BackgroundTracker(tracker)
+    background.metrics(_metrics(_by_sequence([result for own in done.values() for result in own])))
+    failed: dict[str, Exception] = {}
+    complete = False
+
+    def land(sequence: Sequence, own: list[SequenceResult], masks: Masks) -> None:
+        journal.add(own, masks, sequence.frame_names)
+        done[sequence.name] = own
+        background.metrics(_metrics(_by_sequence(own)))
+
+    try:
+        if missing:
+            failed = evaluate_sequences(evaluation, optimization, dataset, missing, land, console)
+        if failed and not done:
+            raise _failure(failed, len(names))
+        rows = _rows([result for name in names.values() for result in done.get(name, [])])
+        summary = summarize(rows, by=("learning_rate", "T"))
+        write_table(summary, folder, "summary")
+        write_table(rows, folder, "objects")
+        shown = {name: sequence_of(dataset, index, evaluation) for index, name in names.items() if name in done}
+        _overview(journal, done, shown, best_at_each_T(summary), folder / "overview.png")
+        background.metrics(_metrics(summary))
+        for file in ("objects.csv", "objects.parquet", "summary.csv", "overview.png"):
+            background.artifact(folder / file)
+        complete = not failed
+    finally:
+        if not background.close(failed=not complete):
+            console.print(f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest")
+    console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
+    console.print(f"tables, predictions and overview.png: {folder}\nMLflow: {uri}, run {tracker.run_id}")
+    if failed:
+        raise _failure(failed, len(names))
+    return EvaluationResult(rows, summary)
+
+
+def _failure(failed: Mapping[str, Exception], sequences: int) -> Exception:
+    """What to raise for the sequences that failed: bad input where that is what all of them are."""
+    if len(failed) == sequences and all(isinstance(error, BadInput) for error in failed.values()):
+        return next(iter(failed.values()))
+    named = "; ".join(f"{name} ({last_line(error)})" for name, error in sorted(failed.items()))
+    return SequencesFailedError(
+        f"{len(failed)} of {sequences} sequences failed: {named}. The same command again tries them again"
+    )
+
+
+def _connect(evaluation: Evaluation) -> None:
+    """Raises BadInput for a cluster that cannot run a task."""
     connect()
-    if evaluation.gpu and total("GPU") < 1:
-        raise BadInput("--gpu True: the cluster has no GPU; leave the flag out")
+    if evaluation.gpus_per_task > total("GPU"):
+        raise BadInput(
+            f"--gpus-per-task {evaluation.gpus_per_task:g}: the cluster has {total('GPU'):g} GPUs; ask for fewer, or 0"
+        )
     if total("CPU") < evaluation.threads_per_task:
         raise BadInput(
             f"--threads-per-task {evaluation.threads_per_task}: the cluster has {total('CPU'):g} CPUs; ask for fewer"
         )
-    run_folder.claim(folder, evaluation)
-    tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=False)
-    tracker.tags({"data_hash": dataset.hash, "checkpoint_step": str(optimization.facts.get("step"))})
-    try:
-        results = _run(evaluation, optimization, dataset, console)
-        rows = _rows(results)
-        summary = summarize(rows, by=("learning_rate", "T"))
-        write_table(summary, folder, "summary")
-        sequences = {index: _sequence(dataset, index, evaluation) for index in _chosen(dataset, evaluation)}
-        _write_predictions(results, sequences, folder / "predictions")
-        _overview(results, sequences, best_at_each_T(summary), folder / "overview.png")
-        write_table(rows, folder, "objects")  # the last, so that it means a whole evaluation
-        _log(tracker, folder, rows, summary)
-    except BaseException:
-        tracker.end(failed=True)
-        raise
-    tracker.end()
-    console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
-    console.print(f"tables, predictions and overview.png: {folder}\nMLflow: {uri}, run {tracker.run_id}")
-    return summary
 
 
 def resolved(evaluation: Evaluation) -> Evaluation:
@@ -173,46 +163,6 @@ def default_folder(evaluation: Evaluation) -> Path:
     return Path("runs/evaluate") / f"{run.parent.name}-{run.name}-on-{Path(evaluation.data).name}"
 
 
-def evaluate_sequence(
-    optimization: Optimization, dataset: EncodedDataset, index: int, evaluation: Evaluation
-) -> list[SequenceResult]:
-    """Fine-tunes on the first frame, segments and scores the rest, for each learning rate and T.
-
-    A larger T goes on from the next smaller one: the draws of a step depend on its number alone.
-
-    Raises:
-        BadInput: a first frame without a mask or an object, or frames that cannot be decoded.
-    """
-    torch.set_num_threads(evaluation.threads_per_task)
-    sequence = _sequence(dataset, index, evaluation)
-    decoded = [sequence.frame(position) for position in range(len(sequence))]
-    images, truths = [image for image, _ in decoded], [mask for _, mask in decoded]
-    first_mask = truths[0]
-    if first_mask is None or not first_mask.any():
-        raise BadInput(f"{dataset.uri}, {sequence.name}: its first frame has no object, so there is nothing to follow")
-    results: list[SequenceResult] = []
-    for rate in evaluation.learning_rate or (None,):
-        at_rate = optimization if rate is None else optimization.with_single_rate(rate)
-        device = "cuda" if evaluation.gpu else "cpu"
-        segmenter = OneShotSegmenter(at_rate, evaluation.segmentation, evaluation.seed, device)
-        adapted: dict[int, AdaptedObject] = {}
-        for T in sorted(evaluation.T):
-            if T == 0 and results:  # the rate does not matter before the first step
-                results.append(replace(results[0], learning_rate=rate))
-                continue
-            frames = segmenter.segment(images, {0: first_mask}, T, adapted=adapted, keep_going=True)
-            masks = [frame.mask for frame in frames]
-            diverged = any(own.diverged for own in adapted.values())
-            scores = score_sequence(masks, truths, list(adapted), sequence.name)
-            scored = tuple(
-                ObjectResult(sequence.dataset, sequence.name, len(sequence), own.seconds, score)
-                for own, score in zip(adapted.values(), scores, strict=True)
-            )
-            encoded = tuple(encode_mask(mask) for mask in masks)
-            results.append(SequenceResult(index, rate, T, scored, encoded, diverged))
-    return results
-
-
 def _chosen(dataset: EncodedDataset, evaluation: Evaluation) -> list[int]:
     """Indices of the sequences to evaluate on. Raises BadInput for a name that the dataset does not have."""
     indices = {sequence.name: index for index, sequence in enumerate(dataset.sequences)}
@@ -222,102 +172,51 @@ def _chosen(dataset: EncodedDataset, evaluation: Evaluation) -> list[int]:
     return sorted(indices[name] for name in evaluation.sequences) or list(range(len(dataset.sequences)))
 
 
-def _sequence(dataset: EncodedDataset, index: int, evaluation: Evaluation) -> Sequence:
-    sequence = dataset.sequences[index]
-    return sequence.thinned(evaluation.frames) if evaluation.frames else sequence
-
-
-def _run(
-    evaluation: Evaluation, optimization: Optimization, dataset: EncodedDataset, console: Console
-) -> list[SequenceResult]:
-    work = {
-        index: len(_sequence(dataset, index, evaluation)) * len(dataset.visible(index))
-        for index in _chosen(dataset, evaluation)
-    }
-    longest_first = sorted(work, key=lambda index: -work[index])
-    task = ray.remote(num_cpus=evaluation.threads_per_task, num_gpus=int(evaluation.gpu))(evaluate_sequence)
-    shared = ray.put(optimization)
-    pending = {task.remote(shared, dataset, index, evaluation): index for index in longest_first}
-    results: list[SequenceResult] = []
-    started, finished = time.monotonic(), 0
-    while pending:
-        (ready, *_), _ = ray.wait(list(pending), num_returns=1)
-        finished += work[pending[ready]]
-        name = dataset.sequences[pending.pop(ready)].name
-        try:
-            own: list[SequenceResult] = ray.get(ready)
-        except Exception as error:
-            if (bad := bad_input_in(error)) is not None:
-                raise bad from error
-            raise
-        results += own
-        left = round((time.monotonic() - started) * (sum(work.values()) - finished) / finished)
-        scores = {T: max(_mean_j_and_f(result) for result in own if result.T == T) for T in evaluation.T}
-        shown = ", ".join(f"{100 * score:.1f} at T={T}" for T, score in scores.items())
-        if len(evaluation.learning_rate) > 1:
-            shown += f" (best of {len(evaluation.learning_rate)} rates)"
-        for result in own:
-            if result.diverged:
-                console.print(f"{name}: fine-tuning diverged at {_setting(result.learning_rate, result.T)}")
-        done = len(work) - len(pending)
-        console.print(f"{done}/{len(work)} {name}: J&F {shown}; {left // 60}:{left % 60:02d} left", highlight=False)
-    return sorted(results, key=lambda result: (result.learning_rate or 0.0, result.T, result.index))
-
-
-def _mean_j_and_f(result: SequenceResult) -> float:
-    return sum(own.scores.j_and_f for own in result.objects) / len(result.objects)
-
-
-def _setting(rate: float | None, T: int) -> str:
-    return f"T={T}" if rate is None else f"T={T} rate={rate:g}"
-
-
 def _rows(results: list[SequenceResult]) -> list[Row]:
+    """Of ``object_rows``, by learning rate and T, then in the order of ``results``."""
+    ordered = sorted(results, key=lambda result: (result.learning_rate or 0.0, result.T))
     return [
         row
-        for result in results
+        for result in ordered
         for row in object_rows(result.objects, {"learning_rate": result.learning_rate, "T": result.T})
     ]
 
 
-def _write_predictions(results: list[SequenceResult], sequences: Mapping[int, Sequence], folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    for result in results:
-        sequence = sequences[result.index]
-        own = folder / _setting(result.learning_rate, result.T).replace(" ", "_") / sequence.name
-        own.mkdir(parents=True)
-        for name, mask in zip(sequence.frame_names, result.masks, strict=True):
-            (own / f"{name}.png").write_bytes(mask)
+def _by_sequence(results: list[SequenceResult]) -> list[Row]:
+    """One row per learning rate, T and sequence."""
+    return summarize(_rows(results), by=("learning_rate", "T", "sequence"))
 
 
 def _overview(
-    results: list[SequenceResult], sequences: Mapping[int, Sequence], best: dict[int, Row], path: Path
+    journal: Journal,
+    done: Mapping[str, list[SequenceResult]],
+    sequences: Mapping[str, Sequence],
+    best: dict[int, Row],
+    path: Path,
 ) -> None:
     """A contact sheet: per sequence the given mask, its last scored frame at each T with the best rate, the truth."""
     settings = [(row["learning_rate"], T) for T, row in best.items()]
-    rows = []
-    for index, sequence in list(sequences.items())[:SHEET_ROWS]:
-        own = {(result.learning_rate, result.T): result for result in results if result.index == index}
-        position = own[settings[0]].objects[0].scores.positions[-1]
+    rows, columns = [], []
+    for name, sequence in list(sequences.items())[:SHEET_ROWS]:
+        of = {(result.learning_rate, result.T): result for result in done[name]}
+        own = [of[setting] for setting in settings]
+        columns = [result.setting.replace("_", " ") for result in own]
+        position = own[0].objects[0].scores.positions[-1]
         image, truth = sequence.frame(position)
         first, given = sequence.frame(0)
         assert truth is not None
         assert given is not None
-        shown = [overlay(image, _decoded(own[setting], position, sequence)) for setting in settings]
-        rows.append((sequence.name, [overlay(first, given), *shown, overlay(image, truth)]))
-    contact_sheet(rows, ["given", *(_setting(*setting) for setting in settings), "truth"]).save(path)
+        files = [journal.predictions(result) / f"{sequence.frame_names[position]}.png" for result in own]
+        shown = [overlay(image, decode_mask(file.read_bytes(), str(file), merge_objects=False)) for file in files]
+        rows.append((name, [overlay(first, given), *shown, overlay(image, truth)]))
+    contact_sheet(rows, ["given", *columns, "truth"]).save(path)
 
 
-def _decoded(result: SequenceResult, position: int, sequence: Sequence) -> torch.Tensor:
-    return decode_mask(result.masks[position], f"prediction of {sequence.name}", merge_objects=False)
-
-
-def _log(tracker: Tracker, folder: Path, rows: list[Row], summary: list[Row]) -> None:
-    per_sequence = summarize(rows, by=("learning_rate", "T", "sequence"))
-    for row in [*summary, *per_sequence]:
+def _metrics(summary: list[Row]) -> list[tuple[int, Mapping[str, float]]]:
+    """Of a summary's rows, by T, under names that tell learning rates and sequences apart."""
+    logged: list[tuple[int, Mapping[str, float]]] = []
+    for row in summary:
         rate = "" if row["learning_rate"] is None else f"rate_{row['learning_rate']:g}/"
         prefix = rate + (f"sequences/{row['sequence']}/" if "sequence" in row else "")
-        names = ("j_mean", "f_mean", "j_and_f", "fps")
-        tracker.metrics([(row["T"], {prefix + name: row[name] for name in names})])
-    for name in ("objects.csv", "objects.parquet", "summary.csv", "overview.png"):
-        tracker.artifact(folder / name)
+        logged.append((row["T"], {prefix + name: row[name] for name in ("j_mean", "f_mean", "j_and_f", "fps")}))
+    return logged

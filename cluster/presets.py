@@ -2,8 +2,7 @@
 
 import math
 
-from cluster.config import MetaTraining, Training
-from cluster.evaluation import Evaluation
+from cluster.config import Evaluation, MetaTraining, Training
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import queue
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from cluster.session import is_submitted_job
 from eosvos.errors import BadInput
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports each table of a new database
+
+# Without these a request to a server that is gone takes minutes. MLflow knows them by the environment alone.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 RUN_FILE = "mlflow_run"
 """In a run's folder: the address of the tracking server and the id of its MLflow run."""
@@ -104,6 +110,14 @@ class Tracker:
             return rows
         return []
 
+    def not_logged(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> list[tuple[int, Mapping[str, float]]]:
+        """Of (step, name -> value) rows what the run does not have."""
+        rows = list(rows)
+        names = {name for _, row in rows for name in row}
+        known = {(metric.step, name) for name in names for metric in self._client.get_metric_history(self.run_id, name)}
+        left = [(step, {name: value for name, value in row.items() if (step, name) not in known}) for step, row in rows]
+        return [(step, row) for step, row in left if row]
+
     def last_step(self, name: str) -> int:
         """The newest step at which the metric ``name`` is logged, 0 where it is not."""
         return max((metric.step for metric in self._client.get_metric_history(self.run_id, name)), default=0)
@@ -122,3 +136,57 @@ class Tracker:
     def end(self, *, failed: bool = False) -> None:
         """Marks the run as finished or failed."""
         self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+
+
+class BackgroundTracker:
+    """Logs in a thread, in order, so that work never waits for a server that does not answer.
+
+    What is logged twice, after an answer that was lost or by the same command again, is there once.
+    """
+
+    def __init__(self, tracker: Tracker, retry_every: float = 2.0) -> None:
+        """Retries what fails every so many seconds."""
+        self._tracker, self._retry_every = tracker, retry_every
+        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def metrics(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """As ``Tracker.metrics``, for what is not logged yet."""
+        kept = list(rows)
+        self._add(lambda: self._tracker.metrics(self._tracker.not_logged(kept)))
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """As ``Tracker.artifact``; the file must stay until it is logged."""
+        self._add(lambda: self._tracker.artifact(path, folder))
+
+    def close(self, *, failed: bool = False, timeout: float = 20.0) -> bool:
+        """Ends the run when all is logged, and waits for it.
+
+        Returns:
+            False where that took longer than ``timeout`` seconds: then the rest is not logged.
+        """
+        self._add(lambda: self._tracker.end(failed=failed))
+        self._waiting.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _add(self, log: Callable[[], None]) -> None:
+        self._waiting.put(log)
+
+    def _work(self) -> None:
+        answered = True
+        while (log := self._waiting.get()) is not None:
+            while True:
+                try:
+                    log()
+                except (MlflowException, OSError) as error:  # requests' own are of the second kind
+                    if answered:
+                        print(f"MLflow does not answer, the work goes on ({' '.join(str(error).split())[:200]})")
+                    answered = False
+                    time.sleep(self._retry_every)
+                else:
+                    if not answered:
+                        print("MLflow answers again")
+                    answered = True
+                    break

@@ -5,8 +5,9 @@ from typing import Any
 import ray
 
 from cluster import checkpoints, progress
-from cluster.config import MetaTraining
-from cluster.evaluation import Evaluation, SequenceResult, evaluate_sequence
+from cluster.config import Evaluation, MetaTraining
+from cluster.evaluation_tasks import evaluate_sequence
+from cluster.journal import SequenceResult
 from cluster.session import DATA_TASK_CPUS, bad_input_in, total
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.tasks import held_out
@@ -48,7 +49,7 @@ class Validation:
             return None
         self._running = None
         try:
-            results = [result for part in ray.get(tasks) for result in part]
+            results = [result for part, _ in ray.get(tasks) for result in part]
         except Exception as error:
             self.failed[step] = bad_input_in(error) or error
             return None
@@ -79,10 +80,10 @@ class Validation:
                 frames=training.validation_frames,
                 segmentation=training.segmentation,
                 seed=training.seed,
-                gpu=training.gpu and total("GPU") > training.workers,
+                gpus_per_task=float(training.gpu and total("GPU") > training.workers),
             )
             # A quarter of a CPU, so that it fits beside the workers and their streams on a small machine.
-            task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=int(evaluation.gpu))(evaluate_sequence)
+            task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=evaluation.gpus_per_task)(evaluate_sequence)
             shared = ray.put(load(file))
             tasks = [task.remote(shared, self._dataset, index, evaluation) for index in self._indices]
             self._running = step, tasks

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from cluster.checkpoints import BEST
 from cluster.comparison import Comparison, compare, train_pair
-from cluster.evaluation import Evaluation, best_at_each_T, evaluate
+from cluster.config import Evaluation
+from cluster.evaluation import best_at_each_T, evaluate
 from cluster.presets import META, PARENT
 from cluster.tracking import tracking_uri
 from cluster.training import train
@@ -72,7 +73,7 @@ def main() -> None:
             segmentation=segmentation,
         ),
     }
-    summaries = {name: evaluate(evaluation, console) for name, evaluation in evaluations.items()}
+    summaries = {name: evaluate(evaluation, console).summary for name, evaluation in evaluations.items()}
     best = best_at_each_T(summaries["parent"])
     console.print(_table({row["T"]: row for row in summaries["meta"]}, best))
     sheet = out / "contact_sheet.png"

@@ -1,10 +1,12 @@
 """Evaluate a checkpoint: fine-tune on each first frame, segment the rest, score it."""
 
 import json
+import sys
 
 from rich.console import Console
 
-from cluster.evaluation import Evaluation, evaluate
+from cluster.config import Evaluation
+from cluster.evaluation import SequencesFailedError, evaluate
 from cluster.presets import EVALUATION
 from eosvos.cli import parse_preset, run, to_dict
 
@@ -22,7 +24,11 @@ Examples:
 def main() -> None:
     evaluation, _ = parse_preset(Evaluation, EVALUATION, DESCRIPTION)
     print(json.dumps(to_dict(evaluation), indent=2))
-    evaluate(evaluation, Console(soft_wrap=True))
+    try:
+        evaluate(evaluation, Console(soft_wrap=True))
+    except SequencesFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

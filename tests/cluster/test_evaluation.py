@@ -1,5 +1,6 @@
 """Evaluation of a barely trained checkpoint on two tiny sequences, on real Ray: tables, pictures, MLflow."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from mlflow import MlflowClient
 from PIL import Image
 from rich.console import Console
 
-from cluster.config import MetaTraining
-from cluster.evaluation import Evaluation, evaluate
+from cluster import evaluation_tasks
+from cluster.config import Evaluation, MetaTraining
+from cluster.evaluation import SequencesFailedError, evaluate
 from cluster.tracking import RUN_FILE
 from eosvos.data.palette import DAVIS_PALETTE
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.errors import BadInput
 from eosvos.learning.inner_loop import fine_tune
-from eosvos.learning.optimization import Optimization, save
+from eosvos.learning.optimization import Optimization, load, save
 from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.model.weights import initial_model
@@ -121,10 +123,73 @@ def test_predictions_are_palette_images_named_as_the_frames_that_score_as_the_ta
             )
 
 
-def test_the_same_command_gives_the_same_scores(learned: Evaluation) -> None:
-    before = _table(learned)
-    evaluate(learned, QUIET)
-    assert _scores(_table(learned)) == _scores(before)
+def test_the_same_command_computes_and_logs_nothing_again(learned: Evaluation, tracking: str) -> None:
+    def state() -> tuple[Any, ...]:
+        assert learned.out is not None
+        made = {path: path.stat().st_mtime_ns for path in learned.out.rglob("*.png") if "predictions" in path.parts}
+        run = (learned.out / RUN_FILE).read_text()
+        client, run_id = MlflowClient(tracking), run.split()[1]
+        names = sorted(client.get_run(run_id).data.metrics)
+        logged = [(m.key, m.step, m.value) for name in names for m in client.get_metric_history(run_id, name)]
+        return _table(learned), _table(learned, "summary"), made, run, logged
+
+    before = state()
+    result = evaluate(learned, QUIET)
+    assert state() == before
+    assert (result.rows, result.summary) == before[:2]
+    assert len(before[4]) == len(set(before[4]))
+
+
+def test_only_what_is_missing_is_computed(learned: Evaluation, tmp_path: Path) -> None:
+    """A journal without one of its entries; and one whose checkpoint changed, where nothing counts."""
+    assert learned.out is not None
+    again = replace(learned, out=tmp_path / "out", checkpoint=tmp_path / "c.safetensors")
+    shutil.copyfile(learned.checkpoint, again.checkpoint)
+    evaluate(again, QUIET)
+    journal = tmp_path / "out" / "journal"
+    (journal / "held-00001.json").unlink()
+    kept, before = (journal / "held-00000.json").stat().st_mtime_ns, _scores(_table(again))
+    evaluate(again, QUIET)
+    assert (journal / "held-00000.json").stat().st_mtime_ns == kept
+    assert _scores(_table(again)) == before == _scores(_table(learned))
+    optimization = load(again.checkpoint)
+    save(optimization.with_single_rate(0.01), again.checkpoint)
+    evaluate(again, QUIET)
+    assert (journal / "held-00000.json").stat().st_mtime_ns != kept
+    assert _scores(_table(again), T=0) == _scores(_table(learned), T=0)
+    assert _scores(_table(again), T=3) != _scores(_table(learned), T=3)
+
+
+def test_a_sequence_that_fails_is_tried_again(
+    learned: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One fails twice, then works: nothing is missing. Then one that always fails: the other's results stand."""
+    original, counts = evaluation_tasks.evaluate_sequence, tmp_path / "attempts"
+    counts.mkdir()
+    for fails, failing in ((2, "held-00000"), (9, "held-00001")):
+
+        def flaky(*arguments: Any, fails: int = fails, failing: str = failing) -> Any:
+            name = arguments[1].sequences[arguments[2]].name
+            attempt = len(list(counts.glob(f"{name}-{fails}-*")))
+            (counts / f"{name}-{fails}-{attempt}").touch()
+            if name == failing and attempt < fails:
+                raise RuntimeError("no luck")
+            return original(*arguments)
+
+        monkeypatch.setattr(evaluation_tasks, "evaluate_sequence", flaky)
+        once = replace(learned, out=tmp_path / f"out-{fails}")
+        if fails == 2:
+            assert _scores(evaluate(once, QUIET).rows) == _scores(_table(learned))
+            assert len(list(counts.iterdir())) == 4
+            continue
+        with pytest.raises(SequencesFailedError, match=r"^1 of 2 sequences failed: held-00001 \(.*no luck\)"):
+            evaluate(once, QUIET)
+        assert len(list(counts.glob("held-00001-9-*"))) == 3
+        assert {row["sequence"] for row in _table(once)} == {"held-00000"}
+        _, run_id = (tmp_path / "out-9" / RUN_FILE).read_text().split()
+        assert MlflowClient().get_run(run_id).info.status == "FAILED"
+        monkeypatch.setattr(evaluation_tasks, "evaluate_sequence", original)
+        assert _scores(evaluate(once, QUIET).rows) == _scores(_table(learned))
 
 
 def test_the_grid_of_rates(grid: Evaluation, learned: Evaluation) -> None:

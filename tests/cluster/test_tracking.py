@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from cluster.tracking import RUN_FILE, Tracker, tracking_uri
+from cluster.tracking import RUN_FILE, BackgroundTracker, Tracker, tracking_uri
 from eosvos.errors import BadInput
 
 
@@ -143,3 +144,53 @@ def test_absolute_addresses_of_a_submitted_job(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert tracking_uri() == address
+
+
+def test_a_background_tracker_logs_in_order_and_only_once(uri: str, tmp_path: Path) -> None:
+    for _ in range(2):  # the second time by the same command again
+        tracker = _open(uri, tmp_path / "run")
+        background = BackgroundTracker(tracker)
+        background.metrics([(0, {"j": 0.5}), (5, {"j": 0.75, "f": 0.5})])
+        (tmp_path / "table.csv").write_text("a")
+        background.artifact(tmp_path / "table.csv")
+        assert background.close()
+    client = MlflowClient(uri)
+    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "j")] == [(0, 0.5), (5, 0.75)]
+    assert [file.path for file in client.list_artifacts(tracker.run_id)] == ["table.csv"]
+    assert client.get_run(tracker.run_id).info.status == "FINISHED"
+
+
+def test_a_background_tracker_waits_for_a_server_that_comes_back(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The request that failed had been carried out, but its answer was lost."""
+    original, calls = MlflowClient.log_batch, []
+
+    def lose_answers(self: MlflowClient, *arguments: Any, **values: Any) -> None:
+        calls.append(1)
+        original(self, *arguments, **values)
+        if len(calls) == 1:
+            raise MlflowException("connection lost")
+
+    background = BackgroundTracker(_open(uri, tmp_path / "run"), retry_every=0.01)
+    monkeypatch.setattr(MlflowClient, "log_batch", lose_answers)
+    background.metrics([(1, {"j": 0.5})])
+    background.metrics([(2, {"j": 0.6})])
+    assert background.close(failed=True)
+    run_id = (tmp_path / "run" / RUN_FILE).read_text().split()[1]
+    assert [m.step for m in MlflowClient(uri).get_metric_history(run_id, "j")] == [1, 2]
+    assert MlflowClient(uri).get_run(run_id).info.status == "FAILED"
+    printed = capsys.readouterr().out
+    assert "MLflow does not answer, the work goes on (connection lost)" in printed
+    assert "MLflow answers again" in printed
+
+
+def test_a_background_tracker_gives_up_in_the_end(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError("gone")
+
+    background = BackgroundTracker(_open(uri, tmp_path / "run"), retry_every=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", fail)
+        background.metrics([(1, {"j": 0.5})])
+        assert not background.close(timeout=0.2)

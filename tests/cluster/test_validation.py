@@ -10,8 +10,8 @@ import torch
 from mlflow import MlflowClient
 
 from cluster import checkpoints, progress
-from cluster.config import MetaTraining
-from cluster.evaluation import Evaluation, evaluate_sequence
+from cluster.config import Evaluation, MetaTraining
+from cluster.evaluation_tasks import evaluate_sequence
 from cluster.follower import COLLAPSE_STEPS, collapse_warning, finish
 from cluster.tracking import RUN_FILE, Tracker
 from cluster.training import CURVE, _initial, train
@@ -60,7 +60,7 @@ def test_scores_are_those_of_an_evaluation(run: Path, validating: MetaTraining) 
     names = [sequence.name for sequence in dataset.sequences]
     evaluation = Evaluation(run / "last.safetensors", validating.data, T=(0, validating.T), frames=3)
     index = names.index(optimization.facts["held_out"][0])
-    expected = [_score(result.objects) for result in evaluate_sequence(optimization, dataset, index, evaluation)]
+    expected = [_score(result.objects) for result in evaluate_sequence(optimization, dataset, index, evaluation)[0]]
     assert [rows[1][name] for name in SCORES] == pytest.approx(expected)
 
 
