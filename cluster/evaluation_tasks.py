@@ -114,7 +114,8 @@ def evaluate_sequences(
     started, finished = time.monotonic(), 0
     while waiting or pending:
         while waiting and len(pending) < _slots(evaluation) * IN_FLIGHT:
-            pending[task.remote(shared, dataset, waiting[0], evaluation)] = waiting.popleft()
+            index = waiting.popleft()
+            pending[task.remote(shared, dataset, index, evaluation)] = index
         (ready, *_), _ = ray.wait(list(pending), num_returns=1)
         index = pending.pop(ready)
         sequence = sequence_of(dataset, index, evaluation)
