@@ -153,15 +153,20 @@ def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], 
         raise BadInput(f"{source}: {error}") from error
 
 
-def run(command: Callable[[], None]) -> None:
-    """Run a command and exit: 0 done, 1 failed while working (with the traceback), 2 bad input (one line)."""
+def run(command: Callable[[], None], resumes: bool = True) -> None:
+    """Run a command and exit: 0 done, 1 failed while working (with the traceback), 2 bad input (one line).
+
+    Args:
+        command: what to run.
+        resumes: the same command again goes on where this one was interrupted; said where that happens.
+    """
     try:
         command()
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command again resumes", file=sys.stderr)
+        print("interrupted" + ("; the same command again resumes" if resumes else ""), file=sys.stderr)
         sys.exit(1)
     except Exception:
         traceback.print_exc()

@@ -21,7 +21,7 @@ sequences, objects, frames) and scores.csv (a row for each object; also as Parqu
 
 Examples:
     python jobs/score.py --ground-truth DAVIS --predictions results --layout davis2017 --split val
-    python jobs/score.py --ground-truth masks --predictions runs/segment --layout frames
+    python jobs/score.py --ground-truth truth --predictions runs/segment --layout frames    # truth/clip/*.png
 """
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.run_folder import absolute_path
-from eosvos.cli import parse_preset, run, to_dict
+from eosvos.cli import parse_preset, run, take_switch, to_dict
 from eosvos.data.readers.clip import open_clip
 from eosvos.data.readers.masks import open_masks
 from eosvos.errors import BadInput
@@ -24,7 +24,10 @@ from eosvos.segmentation.video import OVERLAY, check_out, segment_clip
 DESCRIPTION = """Segment the objects of a mask in all frames of a video.
 
 Writes a folder: masks/ (palette PNGs, values as in the mask), overlay.mp4, contact_sheet.png, segmentation.json (times,
-boxes, scores). It appears when all is done. No Ray cluster is needed.
+boxes, scores). It appears when all is done; until then, and after an interruption, what there is is in OUT.partial. No
+Ray cluster is needed.
+
+--overwrite: replace the result of another run in --out.
 
 Examples:
     python jobs/segment.py --video clip.mp4 --mask first.png
@@ -42,7 +45,8 @@ class Segment:
     """Video file (mp4, mov, webm, gif, ...) or folder of frames."""
     mask: Path | None = None
     """PNG for the first frame: values above 0 are object ids, or black and white for one object. Or a folder of PNGs
-    named as frames are, for objects that enter later, and for corrections."""
+    named as frames are (in a video file by their numbers, the first is 0), for objects that enter later, and for
+    corrections."""
     out: Path | None = None
     """Folder of the result; runs/segment/VIDEO by default."""
     checkpoint: Path | None = None
@@ -50,11 +54,9 @@ class Segment:
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
     """Fine-tuning steps for each object."""
     time_budget: float | None = None
-    """Seconds of fine-tuning, shared by the objects of a mask, after which the best state so far is taken."""
+    """Seconds of fine-tuning for each given mask, shared by its objects, after which the best state so far is taken."""
     corrections: bool = True
     """In a folder of masks those of an object after its first one count too; False: only each object's first one."""
-    overwrite: bool = False
-    """Replace the result of another run."""
     learning_rate: float | None = None
     """One learning rate for every neuron instead of learned ones, for a checkpoint of jobs/parent_train.py."""
     segmentation: SegmentationConfig = SegmentationConfig()
@@ -82,17 +84,23 @@ QUALITY = {
 }
 
 
+def _name(video: Path) -> str:
+    """Of the result: the video's; ``frames`` says nothing, the folder around it does."""
+    return video.parent.name if video.is_dir() and video.name in ("frames", "images") else video.stem
+
+
 def main() -> None:
-    config, quality = parse_preset(Segment, QUALITY, DESCRIPTION, flag="--quality")
+    overwrite, rest = take_switch("--overwrite")
+    config, quality = parse_preset(Segment, QUALITY, DESCRIPTION, rest, "--quality")
     if config.video is None:
         raise BadInput("--video: name a video file or a folder of frames")
     if config.mask is None:
         raise BadInput("--mask: name a PNG for the first frame, or a folder of masks named as frames are")
     video, mask = absolute_path(config.video, "--video"), absolute_path(config.mask, "--mask")
-    out = absolute_path(config.out or Path("runs/segment") / video.stem, "--out")
+    out = absolute_path(config.out or Path("runs/segment") / _name(video), "--out")
     checkpoint = CHECKPOINT if config.checkpoint is None else absolute_path(config.checkpoint, "--checkpoint")
     config = replace(config, video=video, mask=mask, out=out, checkpoint=checkpoint)
-    check_out(out, config.overwrite)
+    check_out(out, overwrite, (video, mask, checkpoint))
     optimization = load(checkpoint)
     if config.learning_rate is not None:
         optimization = optimization.with_single_rate(config.learning_rate)
@@ -113,9 +121,7 @@ def main() -> None:
     objects = ", ".join(
         f"{object_id} from frame {first}" if first else f"{object_id}" for object_id, first in masks.objects.items()
     )
-    console.print(
-        f"{video}: {clip.size[1]}x{clip.size[0]}, {clip.count or 'unknown number of'} frames; objects: {objects}"
-    )
+    console.print(f"{video}: {clip.size[1]}x{clip.size[0]}, {clip.count} frames; objects: {objects}")
     segmenter = OneShotSegmenter(optimization, config.segmentation, config.seed, "cuda" if config.gpu else "cpu")
     columns = (
         TextColumn("{task.description}"),
@@ -144,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, resumes=False)

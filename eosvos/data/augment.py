@@ -90,7 +90,7 @@ def task_frames(
         image, mask = _object(sequences, task.sequence, frame, task.object_id, short_side, long_side)
         if look.flip:
             image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
-        image, mask = _warp_keeping_object(image, mask, config, rng)
+        image, mask = _warp_keeping_object(image, mask, config, rng, _least_visible(mask))
         if task.donor is not None:
             donor = _object(
                 sequences, task.donor.sequence, task.donor.frames[place], task.donor.object_id, short_side, long_side
@@ -107,11 +107,11 @@ def transformed(
 ) -> tuple[Tensor, Tensor]:
     """A frame (3, H, W) uint8 and mask (H, W) uint8 with one random flip, rotation, zoom and shift; no colour.
 
-    Where no draw leaves enough of the object in the frame, there is only the flip.
+    Where no draw leaves ``MIN_REMAINING`` of the object's pixels in the frame, there is only the flip.
     """
     if rng.random() < config.flip:
         image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
-    return _warp_keeping_object(image, mask, config, rng)
+    return _warp_keeping_object(image, mask, config, rng, max(MIN_REMAINING * int(mask.sum()), 1))
 
 
 def resized(image: Tensor, short_side: int, long_side: int) -> Tensor:
@@ -207,13 +207,14 @@ def _warp(
 
 
 def _warp_keeping_object(
-    image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator
+    image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator, least: float
 ) -> tuple[Tensor, Tensor]:
+    """A warp that leaves at least so many pixels of the object."""
     height, width = mask.shape
     for _ in range(TRIES):
         x, y = rng.uniform(-config.translation, config.translation, size=2)
         warped_image, warped_mask = _warp(image, mask, config, rng, (x * width, y * height))
-        if _visible(warped_mask):
+        if int(warped_mask.sum()) >= least:
             return warped_image, warped_mask
     return image, mask
 
@@ -260,4 +261,8 @@ def _fitted(image: Tensor, mask: Tensor, height: int, width: int) -> tuple[Tenso
 
 
 def _visible(mask: Tensor) -> bool:
-    return int(mask.sum()) >= max(MIN_AREA * mask.numel(), 4)
+    return int(mask.sum()) >= _least_visible(mask)
+
+
+def _least_visible(mask: Tensor) -> float:
+    return max(MIN_AREA * mask.numel(), 4)

@@ -97,6 +97,8 @@ def decode_image(data: bytes, source: str) -> Tensor:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
                 upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
+            if "transparency" in upright.info:
+                upright = upright.convert("RGBA")
             return torch.from_numpy(np.array(upright.convert("RGB"))).permute(2, 0, 1).contiguous()
     except _UNREADABLE as error:
         raise BadInput(f"{source}: not a readable image ({_reason(error)}); replace the file") from error

@@ -9,12 +9,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eosvos.data.readers.clip import natural
+from eosvos.data.readers.masks import VOID, read_mask
 from eosvos.data.sequence import decode_mask
 from eosvos.errors import BadInput
-from eosvos.metrics.sequence_scores import ObjectScores, score_object
+from eosvos.metrics.measures import boundary_f, jaccard
+from eosvos.metrics.sequence_scores import ObjectScores
 
 Layout = Literal["davis2016", "davis2017", "frames"]
-VOID = 255
+MASKS = "masks"
 Ids = NDArray[np.uint8]
 
 
@@ -31,11 +34,6 @@ class AnnotatedFolder:
     name: str
     masks: tuple[Path, ...]
     layout: Layout
-
-    @property
-    def merged(self) -> bool:
-        """Any value above 0 is object 1."""
-        return self.layout == "davis2016"
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,18 @@ def annotated_folders(root: Path, layout: Layout, split: str) -> list[AnnotatedF
         )
     sequences = []
     for name in names:
-        masks = tuple(sorted(path for path in (folder / name).glob("*.png") if not path.name.startswith(".")))
+        masks = _pngs(folder / name)
         least = 2 if layout == "frames" else 3
         if len(masks) < least:
             raise BadInput(f"{folder / name}: {len(masks)} masks; a sequence needs at least {least} to be scored")
         sequences.append(AnnotatedFolder(name, masks, layout))
     return sequences
+
+
+def _pngs(folder: Path) -> tuple[Path, ...]:
+    """In the order of the numbers in their names."""
+    files = (path for path in folder.glob("*.png") if not path.name.startswith("."))
+    return tuple(sorted(files, key=lambda path: natural(path.name)))
 
 
 def _needs(layout: Layout) -> str:
@@ -99,12 +103,19 @@ def check_predictions(sequences: list[AnnotatedFolder], root: Path) -> None:
     if not root.is_dir():
         raise BadInput(f"{root}: no such folder; --predictions names the folder with one of PNGs for each sequence")
     for sequence in sequences:
-        if not (root / sequence.name).is_dir():
-            raise BadInput(f"{root / sequence.name}: no predictions for this sequence; segment it, or name a --split")
-        there = {path.name for path in (root / sequence.name).iterdir()}
+        folder = _predictions(sequence, root)
+        if not folder.is_dir():
+            raise BadInput(f"{folder}: no predictions for this sequence; segment it, or name a --split")
+        there = {path.name for path in folder.iterdir()}
         for position in _counting(sequence):
             if (name := sequence.masks[position].name) not in there:
-                raise BadInput(f"{root / sequence.name / name}: no such prediction; segment this frame too")
+                raise BadInput(f"{folder / name}: no such prediction; segment this frame too")
+
+
+def _predictions(sequence: AnnotatedFolder, root: Path) -> Path:
+    """Folder of a sequence's predictions: its own, or ``masks`` in it, where jobs/segment.py writes them."""
+    folder = root / sequence.name
+    return folder / MASKS if (folder / MASKS).is_dir() else folder
 
 
 def _counting(sequence: AnnotatedFolder) -> range:
@@ -126,32 +137,42 @@ def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
         BadInput: a mask that cannot be read, a prediction of another size than its ground truth or with an object that
             the ground truth does not have, or no object at all.
     """
-    truths = [_without_void(_read(path, sequence.merged)) for path in sequence.masks]
-    objects = _objects(sequence, truths)
+    objects = _objects(sequence)
     if not objects:
         raise BadInput(f"{sequence.masks[0].parent}: no object in the ground truth; there is nothing to score")
-    predictions: list[Ids | None] = [None] * len(truths)
+    values: dict[int, list[tuple[int, float, float]]] = {object_id: [] for object_id in objects}
     for position in _counting(sequence):
-        path = root / sequence.name / sequence.masks[position].name
-        predictions[position] = prediction = _read(path, sequence.merged)
-        if prediction.shape != truths[position].shape:
-            (height, width), (true_height, true_width) = prediction.shape, truths[position].shape
-            raise BadInput(
-                f"{path}: has {width}x{height} pixels, the ground truth {true_width}x{true_height}; "
-                "write predictions at its size"
-            )
-        unknown = set(np.unique(prediction).tolist()) - {0, *objects}
-        if unknown:
-            raise BadInput(
-                f"{path}: holds object {max(unknown)}, the ground truth has {', '.join(map(str, objects))}; "
-                "write its ids alone"
-            )
+        truth = _truth(sequence, position)
+        prediction = _prediction(sequence, position, root, truth.shape, objects)
+        for object_id, first in objects.items():
+            if position > first:
+                pair = prediction == object_id, truth == object_id
+                values[object_id].append((position, jaccard(*pair), boundary_f(*pair)))
     scores = tuple(
-        score_object(predictions, truths, object_id, positions, sequence.name)
-        for object_id, positions in objects.items()
-        if positions
+        ObjectScores(object_id, *(tuple(column) for column in zip(*own, strict=True)))
+        for object_id, own in values.items()
+        if own
     )
     return FolderScores(sequence.name, tuple(path.stem for path in sequence.masks), scores)
+
+
+def _prediction(
+    sequence: AnnotatedFolder, position: int, root: Path, size: tuple[int, ...], objects: dict[int, int]
+) -> Ids:
+    path = _predictions(sequence, root) / sequence.masks[position].name
+    prediction = _read(path, sequence)
+    if prediction.shape != size:
+        (height, width), (true_height, true_width) = prediction.shape, size
+        raise BadInput(
+            f"{path}: has {width}x{height} pixels, the ground truth {true_width}x{true_height}; "
+            "write predictions at its size"
+        )
+    if unknown := set(np.unique(prediction).tolist()) - {0, *objects}:
+        raise BadInput(
+            f"{path}: holds object {max(unknown)}, the ground truth has {', '.join(map(str, objects))}; "
+            "write its ids alone"
+        )
+    return prediction
 
 
 def score_folders(sequences: list[AnnotatedFolder], root: Path, processes: int) -> Iterator[FolderScores]:
@@ -160,26 +181,27 @@ def score_folders(sequences: list[AnnotatedFolder], root: Path, processes: int) 
         yield from pool.map(score_folder, sequences, [root] * len(sequences))
 
 
-def _objects(sequence: AnnotatedFolder, truths: list[Ids]) -> dict[int, tuple[int, ...]]:
-    """Object id -> positions of the frames that it is scored in."""
+def _objects(sequence: AnnotatedFolder) -> dict[int, int]:
+    """Object id -> position of its first mask, after which it is scored."""
     if sequence.layout != "frames":
-        return {object_id: tuple(_counting(sequence)) for object_id in range(1, int(truths[0].max()) + 1)}
+        return dict.fromkeys(range(1, int(_truth(sequence, 0).max()) + 1), 0)
     first: dict[int, int] = {}
-    for position, truth in enumerate(truths):
-        for object_id in np.unique(truth).tolist():
+    for position in range(len(sequence.masks)):
+        for object_id in np.unique(_truth(sequence, position)).tolist():
             first.setdefault(object_id, position)
-    return {
-        object_id: tuple(range(position + 1, len(truths))) for object_id, position in sorted(first.items()) if object_id
-    }
+    return {object_id: position for object_id, position in sorted(first.items()) if object_id}
 
 
-def _read(path: Path, merged: bool) -> Ids:
+def _truth(sequence: AnnotatedFolder, position: int) -> Ids:
+    ids = _read(sequence.masks[position], sequence)
+    return np.where(ids == VOID, 0, ids).astype(np.uint8) if sequence.layout == "davis2017" else ids
+
+
+def _read(path: Path, sequence: AnnotatedFolder) -> Ids:
+    if sequence.layout == "frames":
+        return read_mask(path).numpy()
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); restore the file") from error
-    return decode_mask(data, str(path), merged).numpy()
-
-
-def _without_void(ids: Ids) -> Ids:
-    return np.where(ids == VOID, 0, ids).astype(np.uint8)
+    return decode_mask(data, str(path), merge_objects=sequence.layout == "davis2016").numpy()

@@ -16,7 +16,8 @@ from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.segmentation.config import SPATIAL, SegmentationConfig
 
 TRANSFORMS, JITTER, ONLINE, STATE = 0, 1, 2, 3
-"""Last ids of the generators of an object's transforms, jitter, online steps, and of the loss that rates its states."""
+"""Last ids of the generators of an object's transforms, jitter, online steps, and of the loss that rates its states;
+those of its fine-tuning steps are shorter: (seed, object, step)."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class AdaptedObject:
         recent: the last frames that were segmented, None where the object was not seen; online adaptation learns from
             them, and none are kept without it.
         steps: fine-tuning steps taken on the given frames.
+        state: how many of them led to the state that was taken: all, but for a time budget.
         kept: parameters after those steps, kept where online adaptation goes back to them.
-        diverged: a loss or a parameter is not finite any more; the object is taken as never visible.
+        diverged: a loss or a parameter is not finite after fine-tuning; the object is taken as never visible.
+        undone: online adaptations that diverged, in place of which the kept parameters were taken.
         fine_tuning_seconds, adaptation_seconds, segmentation_seconds: time spent on this object; fine-tuning in all,
             the others in the last pass over the video.
     """
@@ -60,8 +63,10 @@ class AdaptedObject:
     box: Tensor
     recent: deque[LabelledFrame | None]
     steps: int = 0
+    state: int = 0
     kept: list[Tensor] = field(default_factory=list)
     diverged: bool = False
+    undone: int = 0
     fine_tuning_seconds: float = 0.0
     adaptation_seconds: float = 0.0
     segmentation_seconds: float = 0.0
@@ -95,25 +100,25 @@ def fine_tune_object(
             of those before and after each step, with the lowest loss on the given frames as they are.
         on_step: called with the number of steps taken, after each.
     """
-    if adapted.kept:
-        load_parameters(adapted.model, adapted.kept)
-        adapted.diverged = False  # in an online adaptation, of which nothing is left
     if adapted.diverged:
         return
     began = time.perf_counter()
+    if adapted.kept:
+        load_parameters(adapted.model, adapted.kept)
     best = _Best(adapted, seed) if math.isfinite(time_budget) else None
     for step in range(adapted.steps, T):
         if time.perf_counter() - began >= time_budget:
             break
-        _take(adapted, _step_batch(adapted, config, seed, step), rates, [step], (seed, adapted.id))
+        batch = _step_batch(adapted, config, seed, step)
+        adapted.diverged = not _take(adapted.model, batch, rates, [step], (seed, adapted.id))
         if adapted.diverged:
             break
-        adapted.steps = step + 1
+        adapted.steps = adapted.state = step + 1
         on_step(adapted.steps)
         if best is not None:
-            best.consider()
+            best.consider(adapted.steps)
     if best is not None:
-        best.restore()
+        adapted.state = best.restore()
         adapted.diverged = False
     keeps = config.online_interval and not adapted.diverged
     adapted.kept = [p.detach().clone() for p in adapted.model.parameters()] if keeps else []
@@ -122,7 +127,7 @@ def fine_tune_object(
 
 def adapt_online(
     adapted: AdaptedObject,
-    initialization: Sequence[Tensor],
+    initialization: Callable[[], list[Tensor]],
     rates: list[Tensor],
     position: int,
     config: SegmentationConfig,
@@ -131,11 +136,11 @@ def adapt_online(
     """Online adaptation before the frame at ``position``, where one is due.
 
     The batch is the given frames as they are and those of ``recent`` that the configuration chooses. Where the object
-    was not seen in any of them the state to start from stays as it is.
+    was not seen in any of them the state to start from stays as it is; where the steps diverge it is the kept one.
 
     Args:
         adapted: changed in place.
-        initialization: one tensor per trainable parameter, for ``online_reset`` "initialization".
+        initialization: gives one tensor per trainable parameter, for ``online_reset`` "initialization".
         rates: learning rates, broadcastable to the model's parameters.
         position: of the next frame in the video.
         config: interval, steps, frames, choice, reset.
@@ -148,10 +153,13 @@ def adapt_online(
     if config.online_reset == "first_frame":
         load_parameters(adapted.model, adapted.kept)
     elif config.online_reset == "initialization":
-        load_parameters(adapted.model, list(initialization))
+        load_parameters(adapted.model, initialization())
     if seen := [frame for frame in _chosen(adapted.recent, config) if frame is not None]:
         batch = _batch(adapted.model, [*adapted.given, *seen])
-        _take(adapted, batch, rates, range(config.online_steps), (seed, adapted.id, position, ONLINE))
+        draws = (seed, adapted.id, position, ONLINE)
+        if not _take(adapted.model, batch, rates, range(config.online_steps), draws):
+            load_parameters(adapted.model, adapted.kept)
+            adapted.undone += 1
     adapted.adaptation_seconds += time.perf_counter() - began
 
 
@@ -177,13 +185,11 @@ def _batch(model: MaskRCNN, frames: Sequence[LabelledFrame]) -> Batch:
     return model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
 
 
-def _take(
-    adapted: AdaptedObject, batch: Batch, rates: list[Tensor], steps: Sequence[int], seed: tuple[int, ...]
-) -> None:
-    """Inner steps, and a look at whether they went well."""
-    losses = fine_tune(adapted.model, batch, rates, steps, seed)
-    finite = all(bool(parameter.isfinite().all()) for parameter in adapted.model.parameters())
-    adapted.diverged = not (finite and all(map(math.isfinite, losses)))
+def _take(model: MaskRCNN, batch: Batch, rates: list[Tensor], steps: Sequence[int], seed: tuple[int, ...]) -> bool:
+    """Inner steps, and whether they went well: losses and parameters are finite."""
+    losses = fine_tune(model, batch, rates, steps, seed)
+    finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    return finite and all(map(math.isfinite, losses))
 
 
 class _Best:
@@ -191,16 +197,18 @@ class _Best:
 
     def __init__(self, adapted: AdaptedObject, seed: int) -> None:
         self._model, self._batch = adapted.model, _batch(adapted.model, adapted.given)
-        self._seed = (seed, adapted.id, STATE)
-        self._loss, self._state = math.inf, [p.detach().clone() for p in adapted.model.parameters()]
-        self.consider()
+        self._seed = (seed, adapted.id, 0, STATE)
+        self._loss, self._parameters = math.inf, [p.detach().clone() for p in adapted.model.parameters()]
+        self._state = adapted.state
+        self.consider(adapted.state)
 
-    def consider(self) -> None:
+    def consider(self, state: int) -> None:
         with torch.no_grad():
             loss = float(self._model.loss(self._batch, generator(*self._seed)))  # the same samples every time
             if loss < self._loss:
-                self._loss = loss
-                torch._foreach_copy_(self._state, list(self._model.parameters()))
+                self._loss, self._state = loss, state
+                torch._foreach_copy_(self._parameters, list(self._model.parameters()))
 
-    def restore(self) -> None:
-        load_parameters(self._model, self._state)
+    def restore(self) -> int:
+        load_parameters(self._model, self._parameters)
+        return self._state

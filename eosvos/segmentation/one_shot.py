@@ -94,18 +94,17 @@ class OneShotSegmenter:
             frames: (3, H, W) uint8 RGB each, all of one size.
             masks: position of a frame -> (H, W) uint8 object ids of those whose mask is given there, 0 elsewhere.
             T: fine-tuning steps for each object.
-            time_budget: seconds of fine-tuning for each given mask, shared equally by its objects; where it ends the
-                steps early, the best state so far is taken, as in ``fine_tune_object``.
+            time_budget: seconds of fine-tuning for each given mask, shared by its objects; where it ends the steps
+                early, the best state so far is taken, as in ``fine_tune_object``.
             adapted: filled with the objects by id. Those of an earlier pass over the same video, without corrections
                 and with a T at most as large, go on from where they were.
-            keep_going: an object whose adaptation diverges is not seen any more, and marked so, instead of an error.
+            keep_going: an object whose fine-tuning diverges is not seen any more, and marked so, instead of an error.
             on_step: called with an object's id and the number of its fine-tuning steps, after each.
 
         Raises:
             BadInput: no mask with an object, a mask or frame of another size than the first frame, a mask beyond the
-                last frame, an object too small for the model's input, or T above 0 with a checkpoint that has no
-                learning rates.
-            FloatingPointError: adaptation diverged; the learning rates are too high.
+                last frame, or T above 0 with a checkpoint that has no learning rates.
+            FloatingPointError: fine-tuning diverged; the learning rates are too high.
         """
         if not masks:
             raise BadInput("no mask is given; give one of the first frame, with a value above 0 for each object")
@@ -123,21 +122,21 @@ class OneShotSegmenter:
                 )
             small = resized(image, self.optimization.config.short_side, self.optimization.config.long_side)
             given = self._given(masks, position, size) if position in masks else {}
-            if not alive and not given and position in masks:
+            if not alive and not given and position == max(masks):
                 raise BadInput(f"{_mask_of(position)} has no object; draw at least one value above 0 into it")
-            for object_id, mask in given.items():
-                new = earlier.pop(object_id, None) if object_id not in alive else None
+            began = time.perf_counter()
+            for number, (object_id, mask) in enumerate(given.items(), 1):
+                new = _same(earlier.pop(object_id, None), position, alive.get(object_id))
                 new = new or self._new(object_id, small, mask, position, alive.get(object_id))
-                _restart(new)
-                report = partial(on_step, object_id)
-                fine_tune_object(new, rates, T, self.config, self.seed, time_budget / len(given), report)
+                left = time_budget * number / len(given) - (time.perf_counter() - began)
+                fine_tune_object(new, rates, T, self.config, self.seed, left, partial(on_step, object_id))
+                if new.diverged and not keep_going:
+                    raise FloatingPointError(
+                        f"object {object_id}: fine-tuning on frame {position} diverged within {T} steps; lower the "
+                        "rates or T"
+                    )
                 alive[object_id] = adapted[object_id] = new
             yield self._frame(image, small, given, [alive[object_id] for object_id in sorted(alive)], position, rates)
-            lost = [object_id for object_id in sorted(alive) if alive[object_id].diverged]
-            if lost and not keep_going:
-                raise FloatingPointError(
-                    f"object {lost[0]}: its adaptation diverged by frame {position}; lower the rates or T ({T})"
-                )
         if position >= 0 and max(masks) > position:
             raise BadInput(f"{_mask_of(max(masks))} is beyond the video, which has {position + 1} frames")
 
@@ -181,11 +180,10 @@ class OneShotSegmenter:
             elif adapted.diverged:
                 continue
             else:
-                adapt_online(adapted, self._initialization(adapted.model), rates, position, self.config, self.seed)
+                initialization = partial(self._initialization, adapted.model)
+                adapt_online(adapted, initialization, rates, position, self.config, self.seed)
                 began = time.perf_counter()
-                prediction = Prediction(torch.zeros(size))
-                if not adapted.diverged:
-                    prediction = self.predict(adapted, small, size, position)
+                prediction = self.predict(adapted, small, size, position)
                 probability = prediction.probability
                 self._remember(adapted, small, probability)
                 adapted.segmentation_seconds += time.perf_counter() - began
@@ -222,21 +220,29 @@ class OneShotSegmenter:
         self, object_id: int, small: Tensor, mask: Tensor, position: int, earlier: AdaptedObject | None
     ) -> AdaptedObject:
         """An object with a model that holds the initialization, to learn from its first and this mask."""
+        began = time.perf_counter()
         own = self._small_mask(mask)
-        if not own.any():
-            raise BadInput(
-                f"object {object_id} of {_mask_of(position)} vanishes at the model's input size "
-                f"({_by(own.shape)}); use a model with a larger short_side, or leave the object out"
-            )
         given = (*(earlier.given[:1] if earlier else ()), LabelledFrame(small, own))
         model = self.optimization.model().to(self.device)
         box = model.batch([small], [own]).targets[0]["boxes"][0]
         recent = deque[LabelledFrame | None](maxlen=max(self.config.online_interval, 1))
-        return AdaptedObject(object_id, position, model, given, box, box, recent)
+        new = AdaptedObject(object_id, position, model, given, box, box, recent)
+        if earlier is not None:
+            new.fine_tuning_seconds = earlier.fine_tuning_seconds
+            new.adaptation_seconds, new.segmentation_seconds = earlier.adaptation_seconds, earlier.segmentation_seconds
+            new.undone = earlier.undone
+        new.fine_tuning_seconds += time.perf_counter() - began
+        return new
 
     def _small_mask(self, mask: Tensor) -> Tensor:
+        """(H, W) bool -> (h, w) uint8 at the model's input size; an object too small for it keeps every pixel that it
+        touches."""
         config = self.optimization.config
-        return resized(mask.to(torch.uint8), config.short_side, config.long_side)
+        small = resized(mask.to(torch.uint8), config.short_side, config.long_side)
+        if mask.any() and not small.any():
+            pooled = torch.nn.functional.adaptive_max_pool2d(mask[None].float(), (small.shape[0], small.shape[1]))
+            small = pooled[0].to(torch.uint8)
+        return small
 
     def _rates(self) -> list[Tensor]:
         return [rate.to(self.device) for rate in self.optimization.fine_tuning_rates()]
@@ -263,11 +269,15 @@ def jittered_boxes(box: Tensor, count: int, size: tuple[int, int], draws: torch.
     return clip_boxes_to_image(box + amounts * outwards, size)  # type: ignore[no-any-return]
 
 
-def _restart(adapted: AdaptedObject) -> None:
-    """As at the start of a pass over the video."""
+def _same(adapted: AdaptedObject | None, position: int, alive: AdaptedObject | None) -> AdaptedObject | None:
+    """An object of an earlier pass, as at the start of one, where it is what is looked for: not after a correction."""
+    if adapted is None or alive is not None or adapted.start != position or len(adapted.given) > 1:
+        return None
     adapted.box = adapted.start_box
     adapted.recent.clear()
     adapted.adaptation_seconds = adapted.segmentation_seconds = 0.0
+    adapted.undone = 0
+    return adapted
 
 
 def _scaled(box: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:

@@ -2,9 +2,10 @@
 
 import json
 import math
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,10 @@ from eosvos.segmentation.one_shot import OneShotSegmenter
 
 RESULT = "segmentation.json"
 MASKS, OVERLAY, SHEET = "masks", "overlay.mp4", "contact_sheet.png"
+WRITTEN = (MASKS, OVERLAY, SHEET, RESULT)
+"""What a result is, the file that says it is whole the last."""
+PID = "process"
+"""In a folder that is being written: the number of the process that writes it."""
 SHEET_FRAMES, SHEET_COLUMNS = 12, 4
 SHEET_CELL = 180, 320
 """Shorter and longer side of a frame on the sheet, at most."""
@@ -34,14 +39,65 @@ TIME_BASE = Fraction(1, 90_000)
 """Of the overlay video: the usual one of MPEG."""
 
 
-def check_out(out: Path, overwrite: bool) -> None:
-    """Raises BadInput where ``out`` holds a result and is not to be overwritten, or anything else."""
+def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Raises BadInput where ``out`` cannot take the result of a run.
+
+    Args:
+        out: the folder: not there, empty, or with a result of ours that may be overwritten.
+        overwrite: whether it may.
+        inputs: files and folders that the run reads; none may be in ``out``.
+    """
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise BadInput(f"{path}: is in {out}, which the result goes to; give another --out, or move it")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / RESULT).is_file():
-        raise BadInput(f"{out}: exists and holds no result of ours; give another --out")
+    if not (out / RESULT).is_file() or {path.name for path in out.iterdir()} - set(WRITTEN):
+        raise BadInput(f"{out}: exists and holds other files than a result of ours; give another --out")
     if not overwrite:
-        raise BadInput(f"{out}: holds the result of another run; give another --out, or --overwrite True")
+        raise BadInput(f"{out}: holds the result of another run; give another --out, or --overwrite")
+
+
+def _partial(out: Path) -> Path:
+    """A new folder beside ``out`` to work in. Raises BadInput where another run is at work, or nothing can be made."""
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        pid = int((partial / PID).read_text()) if (partial / PID).is_file() else None
+        if pid is not None and pid != os.getpid() and _runs(pid):
+            raise BadInput(
+                f"{partial}: another run (process {pid}) is writing there; wait for it, or give another --out"
+            )
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / MASKS).mkdir(parents=True)
+        (partial / PID).write_text(str(os.getpid()))
+    except OSError as error:
+        raise BadInput(f"{partial}: cannot be made ({error.strerror}); give another --out") from error
+    return partial
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _replace(partial: Path, out: Path) -> None:
+    """Puts what is in ``partial`` in ``out``, which may be a mount point, in place of an older result."""
+    (partial / PID).unlink()
+    out.mkdir(exist_ok=True)
+    (out / RESULT).unlink(missing_ok=True)  # from here on to its new one it is no whole result
+    for name in WRITTEN:
+        old = out / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+        shutil.move(partial / name, old)  # by copying, where it is another file system
+    partial.rmdir()
 
 
 def segment_clip(
@@ -55,10 +111,10 @@ def segment_clip(
     on_step: Callable[[int, int], None] = lambda object_id, steps: None,
     on_frame: Callable[[int], None] = lambda frames: None,
 ) -> dict[str, Any]:
-    """Segments a clip and writes ``out``, which appears when all is done, in place of what was there.
+    """Segments a clip and writes ``out`` when all is done, in place of the result that was there.
 
-    Written: ``masks/NAME.png`` (palette PNG of the clip's size), ``overlay.mp4``, ``contact_sheet.png``,
-    ``segmentation.json``.
+    Until then, and where something goes wrong on the way, what is done is in ``out.partial`` beside it. Written:
+    ``masks/NAME.png`` (palette PNG of the clip's size), ``overlay.mp4``, ``contact_sheet.png``, ``segmentation.json``.
 
     Args:
         segmenter: with checkpoint and settings.
@@ -78,46 +134,41 @@ def segment_clip(
     Raises:
         BadInput, FloatingPointError: as ``OneShotSegmenter.segment``; ``out`` stays as it was.
     """
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / MASKS).mkdir(parents=True)
+    partial = _partial(out)
     began = time.perf_counter()
     source = _Source(clip.read())
     adapted: dict[int, AdaptedObject] = {}
     frames: list[dict[str, Any]] = []
     sheet, output = _Sheet(), 0.0
-    try:
-        with _Video(partial / OVERLAY, clip.size) as video:
-            for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=on_step):
-                start, frame = time.perf_counter(), source.frame
-                (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
-                painted = overlay(frame.image, result.mask)
-                video.add(painted, frame.time)
-                sheet.add(frame.name, painted)
-                frames.append({"name": frame.name, "boxes": result.boxes, "scores": result.scores})
-                output += time.perf_counter() - start
-                on_frame(len(frames))
-        start = time.perf_counter()
-        sheet.image().save(partial / SHEET)
-        output += time.perf_counter() - start
-        report = {
-            **(facts or {}),
-            "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
-            "objects": {str(own.id): _of_object(own) for own in adapted.values()},
-            "frames": frames,
-        }
-        (partial / RESULT).write_text(json.dumps(report, indent=1))
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _Video(partial / OVERLAY, clip.size) as video:
+        for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=on_step):
+            start, frame = time.perf_counter(), source.frame
+            (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
+            painted = overlay(frame.image, result.mask)
+            video.add(painted, frame.time)
+            sheet.add(frame.name, painted)
+            frames.append({"name": frame.name, "boxes": result.boxes, "scores": result.scores})
+            output += time.perf_counter() - start
+            on_frame(len(frames))
+    start = time.perf_counter()
+    sheet.image().save(partial / SHEET)
+    output += time.perf_counter() - start
+    report = {
+        **(facts or {}),
+        "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
+        "objects": {str(own.id): _of_object(own) for own in adapted.values()},
+        "frames": frames,
+    }
+    (partial / RESULT).write_text(json.dumps(report, indent=1))
+    _replace(partial, out)
     return report
 
 
 def _of_object(adapted: AdaptedObject) -> dict[str, Any]:
     return {
         "steps": adapted.steps,
+        "state": adapted.state,
+        "undone_adaptations": adapted.undone,
         "fine_tuning_seconds": adapted.fine_tuning_seconds,
         "adaptation_seconds": adapted.adaptation_seconds,
         "inference_seconds": adapted.segmentation_seconds,
@@ -125,14 +176,15 @@ def _of_object(adapted: AdaptedObject) -> dict[str, Any]:
 
 
 def _seconds(adapted: Mapping[int, AdaptedObject], source: float, output: float, total: float) -> dict[str, float]:
-    return {
+    """Of each part; ``other`` is resizing, merging and whatever else is not one object's."""
+    parts = {
         "fine_tuning": sum(own.fine_tuning_seconds for own in adapted.values()),
         "adaptation": sum(own.adaptation_seconds for own in adapted.values()),
         "inference": sum(own.segmentation_seconds for own in adapted.values()),
         "input": source,
         "output": output,
-        "total": total,
     }
+    return parts | {"other": total - sum(parts.values()), "total": total}
 
 
 class _Source(Iterator[Tensor]):

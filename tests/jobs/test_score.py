@@ -105,6 +105,21 @@ def test_frames_with_an_object_that_enters(davis: Path, monkeypatch: pytest.Monk
     assert scores["objects"][1]["j_mean"] == 1
 
 
+def test_what_segment_wrote_and_names_without_zeros(davis: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are in the order of their numbers; masks may be black and white."""
+    for folder in (davis / "truth-of-it" / "clip", davis / "results" / "clip" / "masks"):
+        folder.mkdir(parents=True)
+        for k in range(12):
+            mask = np.zeros((40, 50), dtype=np.uint8)
+            mask[5:15, 5 : 20 + k] = 255
+            Image.fromarray(mask * (k >= 8)).save(folder / f"{k}.png")
+    (davis / "predictions").rename(davis / "other")
+    (davis / "results").rename(davis / "predictions")
+    scores = _score(monkeypatch, davis, "frames", truth="truth-of-it")
+    assert list(scores["frames"]["clip"]["1"]) == ["9", "10", "11"]
+    assert scores["global"]["j_mean"] == 1
+
+
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing frame": (lambda p: (p / "a" / "00003.png").unlink(), "predictions/a/00003.png: no such prediction"),
     "missing sequence": (lambda p: (p / "b").rename(p / "c"), "predictions/b: no predictions for this sequence"),

@@ -70,7 +70,7 @@ def test_a_video_and_a_mask(folder: Path, tmp_path: Path) -> None:
     first = json.loads((out / "segmentation.json").read_text())
     assert (first["quality"], first["config"]["T"], first["objects"]["1"]["steps"]) == ("fast", 2, 2)
     assert len(first["frames"]) == 6
-    best = ["--quality", "best", "-T", 1, "--online-steps", 1, "--time-budget", 1000, "--overwrite", "True"]
+    best = ["--quality", "best", "-T", 1, "--online-steps", 1, "--time-budget", 1000, "--overwrite"]
     _run(folder, "--video", folder / "frames", "--mask", folder / "mask.png", "--out", out, *best)
     second = json.loads((out / "segmentation.json").read_text())
     assert second["config"]["segmentation"]["online_interval"] == 5
@@ -88,7 +88,8 @@ REFUSALS = {
     "--mask TMP/nothing.png": "TMP/nothing.png: a mask with no object",
     "--checkpoint TMP/parent.safetensors": "a parent has no learning rates of its own; give one with --learning-rate",
     "--checkpoint TMP/mask.png": "TMP/mask.png: not a checkpoint of ours",
-    "--out TMP": "TMP: exists and holds no result of ours",
+    "--out TMP": "TMP/clip.mp4: is in TMP, which the result goes to",
+    "--out TMP/frames": "TMP/frames: exists and holds other files than a result of ours",
     "--quality worst": "--quality worst: no such preset; choose one of fast, balanced, best",
     "--time-budget 0": "time_budget: must be above 0, got 0.0",
     "--online-interval 1": "online_frames: an interval of 1 frames does not hold 2",

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -42,26 +41,27 @@ class Clip:
     Attributes:
         source: file or folder.
         size: (H, W) of its frames.
-        count: number of frames; what a video file says of itself may be missing (None) or not quite right.
+        count: number of frames.
         frame_names: of a folder of frames, in order; None for a video file, whose frames are named by their numbers.
         read: a new pass over the frames.
     """
 
     source: Path
     size: tuple[int, int]
-    count: int | None
+    count: int
     frame_names: tuple[str, ...] | None
     read: Callable[[], Iterator[ClipFrame]]
 
     def position(self, name: str) -> int | None:
         """Of the frame called ``name``, or None where no frame has that name.
 
-        In a video file it is the number at the end of the name, counted from 0: ``00012`` and ``frame_12`` are 12.
+        In a video file it is the number at the end of the name, and the first frame is 0: ``00012`` and ``frame_12``
+        are the thirteenth.
         """
         if self.frame_names is not None:
             return self.frame_names.index(name) if name in self.frame_names else None
         number = re.search(r"[0-9]+$", name)
-        return int(number[0]) if number else None
+        return int(number[0]) if number and int(number[0]) < self.count else None
 
 
 def frame_name(position: int) -> str:
@@ -86,8 +86,9 @@ def open_clip(path: Path) -> Clip:
     first = next(_video_frames(path), None)
     if first is None:
         raise BadInput(f"{path}: a video without a frame; export it again")
+    # What a file says of its length may be missing or wrong; its packets are quick to count.
     with _container(path) as container:
-        count = container.streams.video[0].frames or None
+        count = sum(packet.size > 0 for packet in container.demux(_stream(container)))
     return Clip(path, (first.image.shape[1], first.image.shape[2]), count, None, lambda: _video_frames(path))
 
 
@@ -102,10 +103,17 @@ def _container(path: Path) -> "av.container.InputContainer":
     return container
 
 
+def _stream(container: "av.container.InputContainer") -> "av.VideoStream":
+    """The video itself, not an attached picture."""
+    stream = container.streams.best("video")
+    assert isinstance(stream, av.VideoStream)
+    return stream
+
+
 def _video_frames(path: Path) -> Iterator[ClipFrame]:
-    position = 0
+    position, start = 0, Fraction(0)
     with _container(path) as container:
-        stream = container.streams.video[0]
+        stream = _stream(container)
         stream.thread_type = "AUTO"
         rate = stream.average_rate or FOLDER_RATE
         try:
@@ -114,7 +122,8 @@ def _video_frames(path: Path) -> Iterator[ClipFrame]:
                 # The display matrix turns counterclockwise; so does rot90.
                 pixels = torch.rot90(pixels, round(frame.rotation / 90) % 4)
                 time = position / rate if frame.pts is None else frame.pts * (frame.time_base or 1 / rate)
-                yield ClipFrame(frame_name(position), pixels.permute(2, 0, 1).contiguous(), Fraction(time))
+                start = start if position else Fraction(time)
+                yield ClipFrame(frame_name(position), pixels.permute(2, 0, 1).contiguous(), Fraction(time) - start)
                 position += 1
         except av.FFmpegError as error:
             raise BadInput(
@@ -130,9 +139,10 @@ def _open_folder(path: Path) -> Clip:
     if not files:
         raise BadInput(f"{path}: a folder without frames; it needs images ({', '.join(IMAGE_ENDINGS)})")
     names = tuple(file.stem for file in files)
-    for one, other in pairwise(files):
-        if one.stem == other.stem:
-            raise BadInput(f"{other}: there is also {one.name}; keep one image for each frame")
+    by_name: dict[str, Path] = {}
+    for file in files:
+        if (other := by_name.setdefault(file.stem, file)) is not file:
+            raise BadInput(f"{file}: there is also {other.name}; keep one image for each frame")
     sizes = [_size(file) for file in files]
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
@@ -162,7 +172,7 @@ def _size(file: Path) -> tuple[int, int]:
     """(H, W) as ``decode_image`` gives it, by the header alone."""
     try:
         with Image.open(file) as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow turned that
             return (image.width, image.height) if turned else (image.height, image.width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)

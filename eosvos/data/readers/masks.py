@@ -10,7 +10,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from eosvos.data.readers.clip import Clip, natural
+from eosvos.data.readers.clip import Clip, frame_name, natural
 from eosvos.data.sequence import object_ids
 from eosvos.errors import BadInput
 
@@ -33,6 +33,9 @@ class MaskFiles(Mapping[int, Tensor]):
     def __getitem__(self, position: int) -> Tensor:
         mask = read_mask(self.files[position])
         return torch.where(torch.isin(mask, torch.tensor(self.ids[position], dtype=torch.uint8)), mask, 0)
+
+    def __contains__(self, position: object) -> bool:
+        return position in self.ids
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.ids)
@@ -70,9 +73,11 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
             if file.suffix.lower() != ".png" or file.name.startswith("."):
                 continue
             position = clip.position(file.stem)
-            if position is None or (clip.count is not None and position >= clip.count):
-                known = "00000, 00001, ..." if clip.frame_names is None else f"{clip.frame_names[0]}, ..."
-                raise BadInput(f"{file}: {clip.source} has no frame of this name; its frames are called {known}")
+            if position is None:
+                names = clip.frame_names or (frame_name(0), frame_name(clip.count - 1))
+                raise BadInput(
+                    f"{file}: {clip.source} has no frame of this name; its frames are called {names[0]} to {names[-1]}"
+                )
             if position in files:
                 raise BadInput(f"{file}: there is also {files[position].name} for this frame; keep one of them")
             files[position] = file
@@ -103,9 +108,9 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
 def read_mask(file: Path) -> Tensor:
     """An image as object ids, (H, W) uint8.
 
-    The values of a palette image are ids, but for 255, which is nobody's. So are those of a gray image, unless 255 is
-    among them: then it is black-and-white, and any value above 0 is object 1. Colours must be gray, too; what is
-    transparent is background.
+    The values of a palette image are ids, but for 255 beside others, which is nobody's. So are those of a gray image,
+    unless the largest possible value is among them: then it is black and white, and any value above 0 is object 1.
+    Colours must be gray, too; what is transparent is background.
 
     Raises:
         BadInput: a file that is no image, colours, or a value above 255.
@@ -117,14 +122,15 @@ def read_mask(file: Path) -> Tensor:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise BadInput(f"{file}: not a readable mask ({reason}); replace the file") from error
-    if values.max(initial=0) > 255:
+    largest = values.max(initial=0)
+    if palette and not np.isin(values, (0, VOID)).all():
+        values = np.where(values == VOID, 0, values)
+    elif largest in (255, 65535):
+        values = (values > 0).astype(values.dtype)
+    elif largest > 255:
         raise BadInput(
             f"{file}: holds the value {values.max()}; there can be at most 255 objects, with values 1 to 255"
         )
-    if palette:
-        values = np.where(values == VOID, 0, values)
-    elif values.max(initial=0) == 255:
-        values = (values > 0).astype(values.dtype)
     return torch.from_numpy(values.astype(np.uint8))
 
 

@@ -69,7 +69,7 @@ def test_video_files(tmp_path: Path, name: str, codec: str, pixel_format: str) -
     _write_video(tmp_path / name, pictures, codec, pixel_format)
     clip = open_clip(tmp_path / name)
     assert (clip.size, clip.frame_names) == ((48, 64), None)
-    assert clip.count in (6, None)
+    assert clip.count == 6
     for _ in range(2):  # as often as one likes
         frames = list(clip.read())
         assert [frame.name for frame in frames] == ["00000", "00001", "00002", "00003", "00004", "00005"]
@@ -93,9 +93,11 @@ def test_a_rotation_that_the_file_asks_for(tmp_path: Path, rotation: int) -> Non
         assert np.abs(frame.image.permute(1, 2, 0).numpy().astype(float) - picture).mean() < 10
 
 
-def test_a_variable_frame_rate_and_odd_sides(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [0, 6000])
+def test_a_variable_frame_rate_odd_sides_and_a_late_start(tmp_path: Path, start: int) -> None:
+    """Times count from the first frame, as in a piece cut out of a longer video."""
     times = [0, 3, 50, 51, 90]
-    _write_video(tmp_path / "a.mkv", _pictures(5, 35, 51), "ffv1", "bgr0", times)
+    _write_video(tmp_path / "a.mkv", _pictures(5, 35, 51), "ffv1", "bgr0", [start + t for t in times])
     frames = list(open_clip(tmp_path / "a.mkv").read())
     assert [float(frame.time) for frame in frames] == pytest.approx([time / 100 for time in times], abs=0.001)
     assert all(frame.image.shape == (3, 35, 51) for frame in frames)
@@ -132,6 +134,16 @@ MODES: dict[str, tuple[Callable[[], Image.Image], list[int]]] = {
 }
 
 
+def _palette_with_alpha() -> Image.Image:
+    image = Image.new("P", (4, 3), 1)
+    image.putpalette([0, 0, 0, 200, 0, 100])
+    image.info["transparency"] = bytes([0, 128])
+    return image
+
+
+MODES["palette with alpha"] = (_palette_with_alpha, [200, 0, 100])
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_images_of_every_mode(tmp_path: Path, mode: str) -> None:
     make, colour = MODES[mode]
@@ -140,11 +152,12 @@ def test_images_of_every_mode(tmp_path: Path, mode: str) -> None:
     assert frame.image[:, 1, 2].tolist() == pytest.approx(colour, abs=1)
 
 
-def test_a_photo_that_lies_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["jpg", "tif"])
+def test_a_photo_that_lies_down(tmp_path: Path, ending: str) -> None:
     picture = Image.fromarray(_pictures(1, 30, 40)[0])
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to see it upright
-    clip = open_clip(_folder(tmp_path / "f", {"a.jpg": picture}, exif=exif, quality=95))
+    clip = open_clip(_folder(tmp_path / "f", {f"a.{ending}": picture}, exif=exif, quality=95))
     assert clip.size == (40, 30)
     (frame,) = clip.read()
     upright = np.asarray(picture.rotate(-90, expand=True)).astype(float)
@@ -161,7 +174,8 @@ def test_what_is_no_clip(tmp_path: Path) -> None:
         container.mux(stream.encode(sound))
         container.mux(stream.encode())
     Image.new("RGB", (8, 6)).save(_folder(tmp_path / "sizes", {"0.png": Image.new("RGB", (6, 8))}) / "1.png")
-    Image.new("RGB", (8, 6)).save(_folder(tmp_path / "twice", {"0.png": Image.new("RGB", (8, 6))}) / "0.jpg")
+    twice = _folder(tmp_path / "twice", {"0.png": Image.new("RGB", (8, 6)), "0.k.png": Image.new("RGB", (8, 6))})
+    Image.new("RGB", (8, 6)).save(twice / "0.jpg")
     _folder(tmp_path / "broken", {"0.png": Image.new("RGB", (6, 8))})
     (tmp_path / "broken" / "1.png").write_bytes(b"no image")
     for name, message in {

@@ -17,8 +17,8 @@ IDS = np.array([[0, 0, 1, 1], [0, 5, 5, 0], [200, 0, 0, 0]], dtype=np.uint8)
 SHAPE = np.array([[0, 255, 255, 0], [0, 3, 255, 0], [0, 0, 0, 0]], dtype=np.uint8)
 
 
-def _clip(names: tuple[str, ...] | None = ("f7", "f8", "f9"), count: int | None = 3) -> Clip:
-    return Clip(Path("clip"), (3, 4), count, names, lambda: iter(()))
+def _clip(names: tuple[str, ...] | None = ("f7", "f8", "f9")) -> Clip:
+    return Clip(Path("clip"), (3, 4), 3, names, lambda: iter(()))
 
 
 def _palette(ids: np.ndarray) -> bytes:  # type: ignore[type-arg]
@@ -40,6 +40,8 @@ KINDS: dict[str, tuple[Callable[[], Image.Image], np.ndarray]] = {  # type: igno
     "black and white, three channels": (lambda: Image.fromarray(SHAPE).convert("RGB"), SHAPE > 0),
     "black and white with alpha": (lambda: Image.fromarray(SHAPE).convert("LA"), SHAPE > 0),
     "transparent background": (_rgba, SHAPE > 0),
+    "black and white, 16 bits": (lambda: Image.fromarray(SHAPE.astype(np.uint16) * 257), SHAPE > 0),
+    "black and white, palette": (lambda: Image.fromarray((SHAPE > 0).astype(np.uint8) * 255).convert("P"), SHAPE > 0),
     "16-bit ids": (lambda: Image.fromarray(IDS.astype(np.uint16)), IDS),
 }
 
@@ -77,6 +79,7 @@ def test_a_folder_of_masks(tmp_path: Path) -> None:
     assert dict(masks.ids) == {1: (1, 5, 200), 2: (5, 9, 200)}
     assert masks.objects == {1: 1, 5: 1, 200: 1, 9: 2}
     assert np.array_equal(masks[2].numpy(), later)
+    assert 0 not in masks
     first_only = open_masks(tmp_path, _clip(), corrections=False)
     assert dict(first_only.ids) == {1: (1, 5, 200), 2: (9,)}
     assert np.array_equal(first_only[2].numpy(), np.where(later == 9, 9, 0))
@@ -85,10 +88,10 @@ def test_a_folder_of_masks(tmp_path: Path) -> None:
 def test_masks_of_a_video_file_are_named_by_number(tmp_path: Path) -> None:
     for name in ("frame_000002", "00000"):
         (tmp_path / f"{name}.png").write_bytes(_palette(IDS))
-    assert sorted(open_masks(tmp_path, _clip(None, None))) == [0, 2]
+    assert sorted(open_masks(tmp_path, _clip(None))) == [0, 2]
     (tmp_path / "2.png").write_bytes(_palette(IDS))
     with pytest.raises(BadInput, match=r"there is also frame_000002\.png for this frame"):
-        open_masks(tmp_path, _clip(None, None))
+        open_masks(tmp_path, _clip(None))
 
 
 def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
         "colours.png": "a mask in colours has no object ids",
         "text.png": "not a readable mask",
         "empty": "a folder without masks",
-        "names": "f10.png: clip has no frame of this name; its frames are called f7, ...",
+        "names": "f10.png: clip has no frame of this name; its frames are called f7 to f9",
     }.items():
         with pytest.raises(BadInput, match=message):
             open_masks(tmp_path / name, _clip())

@@ -364,9 +364,9 @@ def test_online_adaptation(
     fine_tune(model, batch, rates, range(2), (0, 1, 6, ONLINE_DRAWS))
     for position in (1, 3, 5, 7):  # none of these is due
         before = [value.clone() for value in own.model.parameters()]
-        adapt_online(own, initialization, rates, position, config, 0)
+        adapt_online(own, lambda: initialization, rates, position, config, 0)
         assert _equal(before, list(own.model.parameters()))
-    adapt_online(own, initialization, rates, 6, config, 0)
+    adapt_online(own, lambda: initialization, rates, 6, config, 0)
     assert _equal(list(own.model.state_dict().values()), list(model.state_dict().values()))
     assert not _equal(own.kept, list(own.model.parameters()))
 
@@ -405,8 +405,12 @@ def _same(a: list[SegmentedFrame], b: list[SegmentedFrame]) -> bool:
 def test_a_time_budget_leaves_the_best_state(
     optimization: Optimization, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clock that a step moves by one second: three steps fit into 2.5; a bad rate makes the start the best."""
-    (own,) = _adapted(OneShotSegmenter(optimization, BARE), (video[0], (video[1] > 0).to(torch.uint8)), 0).values()
+    """A clock that a step moves by one second: three steps fit into 2.5; a bad rate makes the start the best.
+
+    The steps are on transforms, the states are rated on the frame as it is.
+    """
+    config = replace(BARE, transforms=3)
+    (own,) = _adapted(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 0).values()
     now = [0.0]
 
     def step(*arguments: Any) -> Any:
@@ -418,33 +422,83 @@ def test_a_time_budget_leaves_the_best_state(
     batch = own.model.batch([own.given[0].image], [own.given[0].mask])
 
     def loss() -> float:
-        return float(own.model.loss(batch, generator(0, 1, STATE)).detach())
+        return float(own.model.loss(batch, generator(0, 1, 0, STATE)).detach())
 
     before = loss()
-    fine_tune_object(own, [rate * 0.1 for rate in optimization.fine_tuning_rates()], 50, BARE, 0, 2.5)
+    rates = [rate * 0.1 for rate in optimization.fine_tuning_rates()]
+    fine_tune_object(own, rates, 50, config, 0, 2.5)
     assert (own.steps, own.diverged) == (3, False)
-    after = loss()
-    assert after < before
+    assert own.state > 0
+    assert loss() < before
+    plain = optimization.model()  # the state is the one after so many steps
+    (other,) = _adapted(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 0).values()
+    other.model = plain
+    fine_tune_object(other, rates, own.state, config, 0)
     state = [value.clone() for value in own.model.parameters()]
-    huge = [torch.full_like(value, 1e3) for value in own.model.parameters()]
-    fine_tune_object(own, huge, 50, BARE, 0, 1.5)
-    assert (own.steps, own.diverged) == (5, False)
+    assert _equal(state, list(plain.parameters()))
+    huge, taken = [torch.full_like(value, 1e3) for value in own.model.parameters()], own.state
+    fine_tune_object(own, huge, 50, config, 0, 1.5)
+    assert (own.steps, own.state, own.diverged) == (5, taken, False)
     assert _equal(state, list(own.model.parameters()))
+
+
+def test_objects_share_the_time_budget_of_a_mask(
+    optimization: Optimization, video: Video, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second: of 5 seconds the first object has two and a half, the second what is left at its turn."""
+    now = [0.0]
+
+    def step(*arguments: Any) -> Any:
+        now[0] += 1
+        return fine_tune(*arguments)
+
+    monkeypatch.setattr(adaptation, "fine_tune", step)
+    monkeypatch.setattr(adaptation.time, "perf_counter", lambda: now[0])
+    adapted: dict[int, AdaptedObject] = {}
+    segmenter = OneShotSegmenter(optimization, BARE)
+    list(segmenter.segment(video[0][:1], {0: video[1]}, 50, time_budget=5.0, adapted=adapted))
+    assert [own.steps for own in adapted.values()] == [3, 2]
+
+
+def test_an_online_adaptation_that_diverges_is_undone(optimization: Optimization, video: Video) -> None:
+    config = replace(ONLINE, online_interval=2)
+    (own,) = _adapted(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 1).values()
+    own.recent.extend(own.given * 2)
+    infinite = [torch.full_like(value, torch.inf) for value in own.model.parameters()]
+    adapt_online(own, lambda: [], infinite, 3, config, 0)
+    assert (own.undone, own.diverged) == (1, False)
+    assert _equal(own.kept, list(own.model.parameters()))
+
+
+def test_an_object_too_small_for_the_input_keeps_what_it_touches(optimization: Optimization) -> None:
+    large = torch.zeros((3, 640, 640), dtype=torch.uint8)
+    sliver = torch.zeros((640, 640), dtype=torch.uint8)
+    sliver[100:200, 1] = 4
+    (own,) = _adapted(OneShotSegmenter(optimization), ([large], sliver), 0).values()
+    assert own.given[0].mask.nonzero().tolist() == [[row, 0] for row in range(10, 20)]
+
+
+def test_corrections_keep_the_times_of_what_went_before(optimization: Optimization, video: Video) -> None:
+    adapted: dict[int, AdaptedObject] = {}
+    segmenter = OneShotSegmenter(optimization, SegmentationConfig(online_interval=1, online_frames=1, online_steps=1))
+    seconds = []
+    for _ in segmenter.segment(video[0], {0: video[1], 3: video[1]}, 1, adapted=adapted):
+        own = adapted[3]
+        seconds.append((own.fine_tuning_seconds, own.adaptation_seconds, own.segmentation_seconds))
+    assert seconds[3][0] > seconds[2][0] > 0
+    assert seconds[3][1:] == seconds[2][1:] > (0, 0)
 
 
 def test_masks_that_cannot_be_used(optimization: Optimization, video: Video) -> None:
     segmenter = OneShotSegmenter(optimization)
     large = torch.zeros((3, 640, 640), dtype=torch.uint8)
-    speck = torch.zeros((640, 640), dtype=torch.uint8)
-    speck[0, 0] = 4
     for frames, masks, message in (
         (video[0], {}, "no mask is given"),
         (video[0], {0: video[1] * 0}, "the first mask has no object"),
-        (video[0], {1: video[1] * 0}, "the mask of frame 1 has no object"),
+        (video[0], {0: video[1] * 0, 1: video[1] * 0}, "the mask of frame 1 has no object"),
         (video[0], {0: video[1].T}, "the first mask has 80x112 pixels, its frame 112x80"),
         (video[0], {0: video[1], 9: video[1]}, "the mask of frame 9 is beyond the video, which has 4 frames"),
         ([video[0][0], large], {0: video[1]}, "frame 1 has 640x640 pixels, the first one 112x80"),
-        ([large], {0: speck}, "object 4 of the first mask vanishes at the model's input size"),
     ):
         with pytest.raises(BadInput, match=message):
             list(segmenter.segment(frames, masks, 0))
@@ -459,10 +513,9 @@ def test_an_infinite_learning_rate_is_an_error(optimization: Optimization, video
 
 def test_an_object_that_diverges_leaves_the_others_alone(optimization: Optimization, video: Video) -> None:
     """Object 7 has a parameter that is not a number."""
-    broken = _adapted(OneShotSegmenter(optimization), video, 1)
+    kept = _adapted(OneShotSegmenter(optimization), video, 1)
     with torch.no_grad():
-        next(broken[7].model.parameters()).fill_(torch.nan)
-    kept: dict[int, AdaptedObject] = dict(broken)
+        next(kept[7].model.parameters()).fill_(torch.nan)
     masks = _masks(OneShotSegmenter(optimization), video, 3, adapted=kept, keep_going=True)
     assert (kept[7].diverged, kept[3].diverged) == (True, False)
     assert (kept[7].steps, kept[3].steps) == (1, 3)

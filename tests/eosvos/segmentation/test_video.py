@@ -1,6 +1,7 @@
 """From a clip and masks to a folder, with a detector that sees the truth."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +26,7 @@ from eosvos.model.config import ModelConfig
 from eosvos.model.weights import initial_model
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.one_shot import OneShotSegmenter, Prediction
-from eosvos.segmentation.video import check_out, segment_clip
+from eosvos.segmentation.video import WRITTEN, check_out, segment_clip
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "multi_object"
 
@@ -145,19 +146,25 @@ def test_the_overlay_video_keeps_sizes_times_and_colours(
         assert sheet.width > 200
 
 
-def test_what_fails_leaves_nothing(
+def test_what_fails_leaves_the_result_that_was_there(
     optimization: Optimization, clip: Clip, truths: dict[int, Tensor], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     late = {0: truths[0], 7: truths[0]}
     with pytest.raises(BadInput, match="mask of frame 7 is beyond the video"):
         segment_clip(Perfect(optimization, truths), clip, late, out, 0)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["out.partial"]  # what was done so far
+    assert len(list((tmp_path / "out.partial" / "masks").iterdir())) == 5
+    assert not (tmp_path / "out.partial" / "segmentation.json").exists()
     segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, out, 0)
     before = (out / "segmentation.json").read_bytes()
     with pytest.raises(BadInput, match="mask of frame 7"):
         segment_clip(Perfect(optimization, truths), clip, late, out, 0)
     assert (out / "segmentation.json").read_bytes() == before
+    (tmp_path / "out.partial" / "process").write_text(str(os.getppid()))  # somebody who is alive
+    with pytest.raises(BadInput, match=r"out.partial: another run \(process \d+\) is writing there"):
+        segment_clip(Perfect(optimization, {}), clip, {0: truths[0]}, out, 0)
+    (tmp_path / "out.partial" / "process").write_text(str(2**22 + 1))  # a run that was killed
     segment_clip(Perfect(optimization, {}), clip, {0: truths[0]}, out, 0)
     assert not read_mask(out / "masks" / "shot_99.png").any()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -168,11 +175,27 @@ def test_where_a_result_may_go(tmp_path: Path) -> None:
     check_out(tmp_path, False)
     (tmp_path / "segmentation.json").write_text("{}")
     check_out(tmp_path, True)
-    with pytest.raises(BadInput, match="holds the result of another run; give another --out, or --overwrite True"):
+    with pytest.raises(BadInput, match="holds the result of another run; give another --out, or --overwrite"):
         check_out(tmp_path, False)
-    (tmp_path / "segmentation.json").rename(tmp_path / "thesis.txt")
-    with pytest.raises(BadInput, match="holds no result of ours"):
-        check_out(tmp_path, True)
+    with pytest.raises(BadInput, match=r"masks: is in .*, which the result goes to"):
+        check_out(tmp_path, True, [tmp_path / "masks"])
+    for change in (lambda: (tmp_path / "thesis.txt").touch(), (tmp_path / "segmentation.json").unlink):
+        change()
+        with pytest.raises(BadInput, match="holds other files than a result of ours"):
+            check_out(tmp_path, True)
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match=r"file/out.partial: cannot be made"):
+        segment_clip(None, None, {}, tmp_path / "file" / "out", 0)  # type: ignore[arg-type]
+
+
+def test_an_empty_folder_may_be_a_mount_point(
+    optimization: Optimization, clip: Clip, truths: dict[int, Tensor], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    before = (tmp_path / "out").stat().st_ino
+    segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, tmp_path / "out", 0)
+    assert (tmp_path / "out").stat().st_ino == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(WRITTEN)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the multi-object clips are not beside the checkout (shared/data)")
