@@ -51,8 +51,8 @@ def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def _run(folder: Path, *arguments: object) -> str:
-    command = [sys.executable, str(JOB), "--checkpoint", str(folder / "meta.safetensors"), *map(str, arguments)]
+def _run(*arguments: object) -> str:
+    command = [sys.executable, str(JOB), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -61,7 +61,8 @@ def _run(folder: Path, *arguments: object) -> str:
 def test_a_video_and_a_mask(folder: Path, tmp_path: Path) -> None:
     """Then again over it, from the frames, and with other settings."""
     out = tmp_path / "out"
-    printed = _run(folder, "--video", folder / "clip.mp4", "--mask", folder / "mask.png", "--out", out, "-T", 2)
+    printed = _run("--video", folder / "clip.mp4", "--mask", folder / "mask.png", "--out", out, "-T", 2)
+    assert "checkpoint: the small one of this package, trained on synthetic video alone" in printed
     assert "64x64, 6 frames; objects: 1, 2, 3" in printed
     assert "fine-tuning object 3" in printed
     assert f"result: {out}" in printed
@@ -71,7 +72,9 @@ def test_a_video_and_a_mask(folder: Path, tmp_path: Path) -> None:
     assert (first["quality"], first["config"]["T"], first["objects"]["1"]["steps"]) == ("fast", 2, 2)
     assert len(first["frames"]) == 6
     best = ["--quality", "best", "-T", 1, "--online-steps", 1, "--time-budget", 1000, "--overwrite"]
-    _run(folder, "--video", folder / "frames", "--mask", folder / "mask.png", "--out", out, *best)
+    own = ["--checkpoint", folder / "meta.safetensors"]
+    printed = _run("--video", folder / "frames", "--mask", folder / "mask.png", "--out", out, *own, *best)
+    assert "checkpoint:" not in printed
     second = json.loads((out / "segmentation.json").read_text())
     assert second["config"]["segmentation"]["online_interval"] == 5
     assert (second["config"]["T"], second["objects"]["1"]["steps"]) == (1, 1)
