@@ -14,18 +14,23 @@ GAP = 6
 MARGIN = 14
 FONT_SIZE = 15
 PAPER, INK = (255, 255, 255), (40, 40, 40)
+MIDDLE_INK = (121, 121, 121)
+"""Of labels without paper behind them: shows on a light and on a dark page (see ``style.py``)."""
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str] = ()) -> Image.Image:
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str] = (), transparent: bool = False
+) -> Image.Image:
     """Frames as thumbnails in rows, each row with its label to the left.
 
     Args:
         rows: (label, images); a label may have several lines, an image is (3, H, W) uint8 RGB of any size. Rows may
             be of different lengths.
         columns: headings above the columns, from the left; none, no line for them.
+        transparent: no paper, and labels that show on a light and on a dark page.
 
     Returns:
-        An RGB image; ``save`` it as PNG.
+        An RGB image, RGBA where it is transparent; ``save`` it as PNG.
 
     Raises:
         ValueError: no image at all.
@@ -47,13 +52,15 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequenc
     labels_width = max(int(box[2]) for box in boxes) + (MARGIN if any(label for label, _ in cells) else 0)
     lefts = [MARGIN + labels_width + sum(widths[:column]) + GAP * column for column in range(len(widths))]
     size = (lefts[-1] + widths[-1] + MARGIN, 2 * MARGIN + heading_height + sum(heights) + GAP * (len(heights) - 1))
-    sheet = Image.new("RGB", size, PAPER)
+    ink = MIDDLE_INK if transparent else INK
+    # Transparent paper has the ink's colour, so that letters have no rim of another one.
+    sheet = Image.new("RGBA", size, (*ink, 0)) if transparent else Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for heading, left, width in zip(columns, lefts, widths, strict=False):
-        draw.text((left + width // 2, MARGIN), heading, fill=INK, font=font, anchor="ma")
+        draw.text((left + width // 2, MARGIN), heading, fill=ink, font=font, anchor="ma")
     top = MARGIN + heading_height
     for (label, images), height in zip(cells, heights, strict=True):
-        draw.multiline_text((MARGIN, top + height // 2), label, fill=INK, font=font, anchor="lm")
+        draw.multiline_text((MARGIN, top + height // 2), label, fill=ink, font=font, anchor="lm")
         for image, left, width in zip(images, lefts, widths, strict=False):
             sheet.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
         top += height + GAP

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eosvos.figures.contact_sheet import CELL, GAP, MARGIN, PAPER, contact_sheet
+from eosvos.figures.contact_sheet import CELL, GAP, MARGIN, MIDDLE_INK, PAPER, contact_sheet
 
 
 def plain(colour: tuple[int, int, int], height: int, width: int) -> torch.Tensor:
@@ -49,6 +49,18 @@ def test_portrait_frames_are_limited_by_height_and_centred() -> None:
     middle = MARGIN + 135 + GAP + CELL[1] // 2
     assert sheet.getpixel((sheet.width // 2, middle)) == GRAY
     assert sheet.getpixel((MARGIN + 5, middle)) == sheet.getpixel((sheet.width - MARGIN - 5, middle)) == PAPER
+
+
+def test_a_transparent_sheet_is_the_same_without_paper() -> None:
+    rows, columns = [("bear", [plain(RED, 90, 160), plain(GREEN, 90, 160)])], ["first", "last"]
+    sheet, bare = contact_sheet(rows, columns), contact_sheet(rows, columns, transparent=True)
+    assert (bare.mode, bare.size) == ("RGBA", sheet.size)
+    pixels, opacity = np.asarray(sheet), np.asarray(bare)[..., 3]
+    assert np.array_equal(opacity == 0, (pixels == PAPER).all(axis=2))
+    images = (pixels == RED).all(axis=2) | (pixels == GREEN).all(axis=2)
+    assert (opacity[images] == 255).all()
+    assert np.array_equal(np.asarray(bare)[images][:, :3], pixels[images])
+    assert {tuple(colour) for colour in np.asarray(bare)[~images][:, :3].tolist()} == {MIDDLE_INK}
 
 
 @pytest.mark.parametrize("rows", [[], [("bear", [])]])
