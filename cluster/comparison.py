@@ -11,11 +11,11 @@ from rich.table import Table
 
 from cluster import checkpoints, progress
 from cluster.config import Evaluation, MetaTraining, Training
-from cluster.evaluation import best_at_each_T, evaluate
+from cluster.evaluation import evaluate
 from cluster.training import train
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
-from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, summarize, write_table
+from eosvos.metrics.table import Row, best_at_each_T, over_seeds, paired_difference, percent, summarize, write_table
 from eosvos.segmentation.config import SegmentationConfig
 
 META, FAIR = "meta-learned", "fair parent"

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cluster import run_folder
 from cluster.config import Evaluation
+from cluster.evaluation_pictures import REPORT, Segmentations, evaluation_pictures
 from cluster.evaluation_tasks import Masks, evaluate_sequences, last_line, sequence_of
 from cluster.journal import Journal, SequenceResult, digest
 from cluster.run_folder import absolute_address, absolute_path
@@ -15,17 +16,13 @@ from cluster.session import connect, total
 from cluster.tracking import BackgroundTracker, Tracker, tracking_uri
 from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.sequence import Sequence, decode_mask
+from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
-from eosvos.figures.contact_sheet import contact_sheet
-from eosvos.figures.overlay import overlay
 from eosvos.learning.optimization import load
 from eosvos.metrics.table import Row, object_rows, summarize, terminal_table, write_table
 
 PLACEMENT = ("out", "threads_per_task", "gpus_per_task")
 """Fields that say where and how an evaluation runs; the same command with others goes to the same folder."""
-SHEET_ROWS = 12
-"""Sequences on the contact sheet, at most: the first ones by name."""
 
 
 class SequencesFailedError(Exception):
@@ -49,8 +46,8 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
     """Evaluates a checkpoint, or what is missing of it in the evaluation's folder.
 
     Written to ``out`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal; at
-    the end ``objects`` and ``summary`` as Parquet and CSV and ``overview.png``; the same to MLflow, which nothing waits
-    for.
+    the end ``objects`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and ``report.html``; the same
+    to MLflow, which nothing waits for.
 
     Raises:
         BadInput: a checkpoint, dataset, cluster or tracking address that cannot be used, or data of which nothing can.
@@ -98,16 +95,18 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
         write_table(summary, folder, "summary")
         write_table(rows, folder, "objects")
         shown = {name: sequence_of(dataset, index, evaluation) for index, name in names.items() if name in done}
-        _overview(journal, done, shown, best_at_each_T(summary), folder / "overview.png")
         background.metrics(_metrics(summary))
-        for file in ("objects.csv", "objects.parquet", "summary.csv", "overview.png"):
+        pictures = evaluation_pictures(evaluation, Segmentations(journal, done, shown), rows, summary)
+        for file in ("objects.csv", "objects.parquet", "summary.csv"):
             background.artifact(folder / file)
+        for path in pictures:
+            background.artifact(path, None if path.parent == folder else path.parent.name)
         complete = not failed
     finally:
         if not background.close(failed=not complete):
             console.print(f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest")
     console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
-    console.print(f"tables, predictions and overview.png: {folder}\nMLflow: {uri}, run {tracker.run_id}")
+    console.print(f"report: {folder / REPORT}\nMLflow: {uri}, run {tracker.run_id}")
     if failed:
         raise _failure(failed, len(names))
     return EvaluationResult(rows, summary)
@@ -148,15 +147,6 @@ def resolved(evaluation: Evaluation) -> Evaluation:
     )
 
 
-def best_at_each_T(summary: list[Row]) -> dict[int, Row]:  # noqa: N802 - T is the field's name
-    """Of a summary's rows at each T the one whose learning rate has the highest J&F."""
-    rows: dict[int, Row] = {}
-    for row in summary:
-        if row["T"] not in rows or row["j_and_f"] > rows[row["T"]]["j_and_f"]:
-            rows[row["T"]] = row
-    return rows
-
-
 def default_folder(evaluation: Evaluation) -> Path:
     """A name that the same command gives again."""
     run = evaluation.checkpoint.resolve().parent
@@ -185,31 +175,6 @@ def _rows(results: list[SequenceResult]) -> list[Row]:
 def _by_sequence(results: list[SequenceResult]) -> list[Row]:
     """One row per learning rate, T and sequence."""
     return summarize(_rows(results), by=("learning_rate", "T", "sequence"))
-
-
-def _overview(
-    journal: Journal,
-    done: Mapping[str, list[SequenceResult]],
-    sequences: Mapping[str, Sequence],
-    best: dict[int, Row],
-    path: Path,
-) -> None:
-    """A contact sheet: per sequence the given mask, its last scored frame at each T with the best rate, the truth."""
-    settings = [(row["learning_rate"], T) for T, row in best.items()]
-    rows, columns = [], []
-    for name, sequence in list(sequences.items())[:SHEET_ROWS]:
-        of = {(result.learning_rate, result.T): result for result in done[name]}
-        own = [of[setting] for setting in settings]
-        columns = [result.setting.replace("_", " ") for result in own]
-        position = own[0].objects[0].scores.positions[-1]
-        image, truth = sequence.frame(position)
-        first, given = sequence.frame(0)
-        assert truth is not None
-        assert given is not None
-        files = [journal.predictions(result) / f"{sequence.frame_names[position]}.png" for result in own]
-        shown = [overlay(image, decode_mask(file.read_bytes(), str(file), merge_objects=False)) for file in files]
-        rows.append((name, [overlay(first, given), *shown, overlay(image, truth)]))
-    contact_sheet(rows, ["given", *columns, "truth"]).save(path)
 
 
 def _metrics(summary: list[Row]) -> list[tuple[int, Mapping[str, float]]]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from cluster.checkpoints import BEST
 from cluster.comparison import Comparison, compare, train_pair
 from cluster.config import Evaluation
-from cluster.evaluation import best_at_each_T, evaluate
+from cluster.evaluation import evaluate
 from cluster.presets import META, PARENT
 from cluster.tracking import tracking_uri
 from cluster.training import train
@@ -22,7 +22,7 @@ from eosvos.data.parquet import open_dataset
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
 from eosvos.learning.optimization import load, save
-from eosvos.metrics.table import percent
+from eosvos.metrics.table import best_at_each_T, percent
 
 DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The same command again goes on where it was.
 

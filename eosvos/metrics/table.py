@@ -100,6 +100,15 @@ def summarize(rows: Iterable[Row], by: Sequence[str] = ()) -> list[Row]:
     return [dict(zip(by, values, strict=True)) | _mean_over_objects(group) for values, group in groups.items()]
 
 
+def best_at_each_T(summary: Iterable[Row]) -> dict[int, Row]:  # noqa: N802 - T is the field's name
+    """Of a summary's rows at each T the one whose learning rate has the highest J&F."""
+    rows: dict[int, Row] = {}
+    for row in summary:
+        if row["T"] not in rows or row["j_and_f"] > rows[row["T"]]["j_and_f"]:
+            rows[row["T"]] = row
+    return rows
+
+
 def over_seeds(rows: Iterable[Row], by: Sequence[str]) -> list[Row]:
     """One row per object and combination of ``by`` from the rows of several seeds: the means of the numbers.
 

@@ -219,7 +219,27 @@ def test_mlflow_has_scores_tables_and_the_picture(learned: Evaluation, grid: Eva
             assert {metric.step: metric.value for metric in history} == {row["T"]: row[name] for row in summary}
         assert f"{prefix}sequences/held-00001/j_and_f" in run.data.metrics
         artifacts = {file.path for file in client.list_artifacts(run_id)}
-        assert artifacts == {"objects.csv", "objects.parquet", "summary.csv", "overview.png"}
+        tables = {"objects.csv", "objects.parquet", "summary.csv"}
+        assert artifacts == tables | {"overview.png", "report.html", "figures"}
+        assert len(client.list_artifacts(run_id, "figures")) == 6
+
+
+def test_the_report_has_all_of_it(grid: Evaluation) -> None:
+    assert grid.out is not None
+    text = (grid.out / "report.html").read_text()
+    for part in (
+        "held-00000",
+        "held-00001",
+        "0.05",
+        "the worst sequences at T = ",
+        "learning_rate",
+        "<svg",
+        "data:image/png",
+    ):
+        assert part in text
+    assert sorted(path.name for path in (grid.out / "figures").iterdir()) == [
+        f"{name}.{ending}" for name in ("accuracy_speed", "over_steps", "per_frame") for ending in ("png", "svg")
+    ]
 
 
 def test_a_parent_needs_a_rate(grid: Evaluation, tmp_path: Path) -> None:
