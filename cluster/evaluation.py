@@ -11,6 +11,7 @@ from cluster.config import Evaluation
 from cluster.evaluation_pictures import REPORT, Segmentations, evaluation_pictures
 from cluster.evaluation_tasks import Masks, evaluate_sequences, last_line, sequence_of
 from cluster.journal import Journal, SequenceResult, digest
+from cluster.provenance import run_of, run_tags
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import connect, total
 from cluster.tracking import BackgroundTracker, Tracker, tracking_uri
@@ -74,7 +75,10 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
         console.print(f"{folder}: {len(done)} of {len(names)} sequences are evaluated already", highlight=False)
     run_folder.claim(folder, evaluation)
     tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=bool(done))
-    tracker.tags({"data_hash": dataset.hash, "checkpoint_step": str(optimization.facts.get("step"))})
+    step, source = str(optimization.facts.get("step")), run_of(evaluation.checkpoint)
+    tracker.tags(run_tags(dataset.hash, checkpoint_step=step, checkpoint_run=source))
+    tracker.dataset(evaluation.data, dataset.hash, "evaluation")
+    tracker.watch_system()
     background = BackgroundTracker(tracker)
     background.metrics(_metrics(_by_sequence([result for own in done.values() for result in own])))
     failed: dict[str, Exception] = {}

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from cluster.session import is_submitted_job
 from eosvos.errors import BadInput
@@ -46,6 +47,10 @@ def _local_folder() -> Path:
     return Path("runs").resolve()
 
 
+BEST_ALIAS = "best"
+"""Of the version of a registered model with the highest score."""
+
+
 class Tracker:
     """One MLflow run, continued by whoever works in the same run folder again."""
 
@@ -68,6 +73,15 @@ class Tracker:
             ) from error
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN_FILE).write_text(f"{uri} {self.run_id}\n")
+        self._system: SystemMetricsMonitor | None = None
+        self._uri = uri
+
+    def watch_system(self) -> None:
+        """Logs what this machine's processors, memory, disk and network do, every ten seconds until ``end``."""
+        self._system = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.run_id, resume_logging=True, tracking_uri=self._uri
+        )
+        self._system.start()  # type: ignore[no-untyped-call]
 
     def _resumed(self, folder: Path, uri: str) -> str | None:
         remembered = folder / RUN_FILE
@@ -126,6 +140,50 @@ class Tracker:
         """Sets tags."""
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    def dataset(self, uri: str, digest: str, context: str) -> None:
+        """Says which data the run works on.
+
+        Args:
+            uri: of the encoded dataset.
+            digest: its hash.
+            context: what for, such as ``training``.
+        """
+        # MLflow takes 36 characters of a digest.
+        data = Dataset(name=uri.rstrip("/").rsplit("/", 1)[-1], digest=digest[:36], source_type="parquet", source=uri)
+        self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
+
+    def register(self, model: str, artifact: str, score: float, data_hash: str) -> int:
+        """Registers an artifact of the run as a new version of a model, and as its ``best`` where none is better.
+
+        Args:
+            model: name of the registered model.
+            artifact: name of the file, which was uploaded.
+            score: the higher the better; of versions with the same data the highest has the alias.
+            data_hash: of the data that the score is of.
+
+        Returns:
+            the version; that of an earlier call where the run is registered already.
+        """
+        known = self._client.search_model_versions(f"run_id = '{self.run_id}'")
+        if known:
+            return int(known[0].version)
+        try:
+            self._client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{artifact}"
+        tags = {"score": str(score), "data_hash": data_hash}
+        version = self._client.create_model_version(model, source, self.run_id, tags)
+        scores = {
+            other.version: float(other.tags["score"])
+            for other in self._client.search_model_versions(f"name = '{model}'")
+            if other.tags.get("data_hash") == data_hash
+        }
+        best = max(scores, key=lambda number: (scores[number], int(number)))
+        self._client.set_registered_model_alias(model, BEST_ALIAS, best)
+        return int(version.version)
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Uploads a file or a folder."""
         if path.is_dir():
@@ -135,6 +193,9 @@ class Tracker:
 
     def end(self, *, failed: bool = False) -> None:
         """Marks the run as finished or failed."""
+        if self._system is not None:
+            self._system.finish()  # type: ignore[no-untyped-call]
+            self._system = None
         self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
 

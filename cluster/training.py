@@ -19,6 +19,7 @@ from ray.util.queue import Queue
 from cluster import checkpoints, progress, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
 from cluster.follower import finish, follow
+from cluster.provenance import run_tags
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
@@ -79,7 +80,9 @@ def train(training: Training) -> Path:
     print(f"{'resuming at' if first_step else 'starting from'} outer step {first_step}, in {folder}")
     kind = "meta_train" if isinstance(training, MetaTraining) else "parent_train"
     tracker = Tracker(uri, kind, f"{kind} {folder.name}", folder, flattened(to_dict(training)))
-    tracker.tags({"data_hash": dataset.hash, "world_size": str(training.workers)})
+    tracker.tags(run_tags(dataset.hash, world_size=str(training.workers)))
+    tracker.dataset(training.data, dataset.hash, "training")
+    tracker.watch_system()
     print(f"MLflow: {uri}, run {tracker.run_id}")
     try:
         validation = None
@@ -95,6 +98,11 @@ def train(training: Training) -> Path:
             rates = _rates(best or last, folder)
             for path in (*([best] if best else []), *_objects(folder), rates, _curve(folder, training.T)):
                 tracker.artifact(path)
+            if validation:
+                score = max(row[AT_T] for row in validation.rows())
+                model = f"eosvos-{training.model.backbone}-{training.model.short_side}"
+                version = tracker.register(model, checkpoints.BEST, score, dataset.hash)
+                print(f"registered as version {version} of {model}")
     except BaseException:
         tracker.end(failed=True)
         raise

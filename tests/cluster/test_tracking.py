@@ -1,6 +1,7 @@
 """MLflow runs: continued by who works in the same run folder, begun anew where they cannot be."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,35 @@ def test_a_background_tracker_gives_up_in_the_end(uri: str, tmp_path: Path, monk
         patch.setattr(MlflowClient, "log_batch", fail)
         background.metrics([(1, {"j": 0.5})])
         assert not background.close(timeout=0.2)
+
+
+def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path) -> None:
+    """Of the same data the one with the highest score; a run registers once."""
+    (tmp_path / "best.safetensors").write_bytes(b"weights")
+    versions = []
+    for name, score, data in (("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.6, "x"), ("d", 0.1, "y"), ("d", 0.1, "y")):
+        tracker = _open(uri, tmp_path / name)
+        tracker.artifact(tmp_path / "best.safetensors")
+        versions.append(tracker.register("eosvos-tiny-64", "best.safetensors", score, data))
+        best = MlflowClient(uri).get_model_version_by_alias("eosvos-tiny-64", "best")
+        assert int(best.version) == {"a": 1, "b": 2, "c": 2, "d": 4}[name]
+    assert versions == [1, 2, 3, 4, 4]
+    source = MlflowClient(uri).get_model_version("eosvos-tiny-64", "2").source
+    assert Path(source.removeprefix("file://")).read_bytes() == b"weights"
+
+
+def test_data_and_the_machines_load(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    tracker = _open(uri, tmp_path / "run")
+    tracker.watch_system()
+    tracker.dataset("s3://bucket/fit", "0" * 64, "training")
+    deadline = time.monotonic() + 30
+    client = MlflowClient(uri)
+    while "system/cpu_utilization_percentage" not in client.get_run(tracker.run_id).data.metrics:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    tracker.end()
+    run = client.get_run(tracker.run_id)
+    (own,) = run.inputs.dataset_inputs
+    assert (own.dataset.name, own.dataset.source, own.dataset.digest) == ("fit", "s3://bucket/fit", "0" * 36)
+    assert [(tag.key, tag.value) for tag in own.tags] == [("mlflow.data.context", "training")]
