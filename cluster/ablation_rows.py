@@ -48,7 +48,7 @@ def table_1(parent: Training, meta: MetaTraining, T: int, more_T: Sequence[int])
     plain = replace(grouped, normalization="frozen_batch")
     bare = SegmentationConfig(transforms=0, box_propagation=False)
     boxes = replace(bare, box_propagation=True)
-    online = replace(boxes, online_interval=5)
+    online = replace(boxes, online_interval=5, online_steps=10, online_choice="release")
 
     def learned(
         name: str,

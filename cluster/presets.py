@@ -79,7 +79,7 @@ META: dict[str, MetaTraining] = {
 }
 """Of jobs/meta_train.py."""
 
-_ONLINE = SegmentationConfig(online_interval=5, online_choice="release")
+_ONLINE = SegmentationConfig(online_interval=5, online_steps=10, online_choice="release")
 
 EVALUATION: dict[str, Evaluation] = {
     "default": Evaluation(),

@@ -51,7 +51,7 @@ def test_each_row_differs_from_the_one_before_in_one_thing() -> None:
         for before, after in itertools.pairwise(learned)
     ]
     assert differences == [1, 1, 1, 1, 0, 1, 0]
-    whole = SegmentationConfig(transforms=0, box_propagation=True, online_interval=5)
+    whole = SegmentationConfig(transforms=0, online_interval=5, online_steps=10, online_choice="release")
     assert parts(learned[-1]) == ("group", "lovasz_hinge", "neuron", whole)
     assert not rows[0].segmentation.box_propagation
     assert rows[0].parent == learned[0].parent
