@@ -1,6 +1,5 @@
 """Ablations: every row of a table from runs of its own."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +72,7 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
             folder = ablation.out / "rows" / name.replace(" ", "_").replace("+_", "")
             child = Tracker(uri, "ablation", name, folder, {"T": row.T} | to_dict(row.segmentation))
             child.tags({"mlflow.parentRunId": tracker.run_id})
-            child.metrics([(0, {measure: scores[measure] for measure in MEASURES})])
+            child.metrics([(0, {measure: scores[measure] for measure in MEASURES})], timestamp=0)
             child.end()
         write_table(summary, ablation.out, "ablation")
         (ablation.out / "ablation.md").write_text(_markdown(summary, ablation.seeds))
@@ -140,11 +139,10 @@ def _meta(meta: MetaTraining, parent: Path, seed: int, out: Path) -> MetaTrainin
 
 def _steps_of_same_time(training: MetaTraining, reference: MetaTraining) -> int:
     """Outer steps of ``training`` that take as long as all of ``reference``; both have run for the pace to be known."""
-    pace, other = (
-        float(statistics.median(row["seconds"] for row in progress.read(train(one).parent)))
-        for one in (training, reference)
+    seconds, other = (
+        float(sum(row["seconds"] for row in progress.read(train(one).parent))) for one in (training, reference)
     )
-    return max(round(reference.outer.steps * other / pace), 1)
+    return max(round(training.outer.steps * other / seconds), 1)
 
 
 HEADINGS = ("row", "T", "J", "F", "J&F", "to the first", "paper's J&F")

@@ -145,7 +145,9 @@ class Evaluation:
             raise ValueError(f"learning_rate: needs different values above 0, got {self.learning_rate}")
         if self.threads_per_task < 1:
             raise ValueError(f"threads_per_task: must be at least 1, got {self.threads_per_task}")
-        if self.gpus_per_task < 0 or (self.gpus_per_task > 1 and self.gpus_per_task != int(self.gpus_per_task)):
+        if self.seed < 0:
+            raise ValueError(f"seed: must be at least 0, got {self.seed}")
+        if not (0 <= self.gpus_per_task <= 1 or (self.gpus_per_task.is_integer() and self.gpus_per_task > 0)):
             raise ValueError(f"gpus_per_task: must be a share of one, or a whole number, got {self.gpus_per_task}")
         if self.frames != 0 and self.frames < 3:
             raise ValueError(f"frames: must be at least 3, or 0 for all, got {self.frames}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -10,20 +11,20 @@ from cluster import run_folder
 from cluster.config import Evaluation
 from cluster.evaluation_pictures import REPORT, Segmentations, evaluation_pictures
 from cluster.evaluation_tasks import Masks, evaluate_sequences, last_line, sequence_of
-from cluster.journal import Journal, SequenceResult, digest
+from cluster.journal import Entry, Journal, SequenceResult, digest
 from cluster.provenance import run_of, run_tags
 from cluster.run_folder import absolute_address, absolute_path
-from cluster.session import connect, total
+from cluster.session import connect, largest
 from cluster.tracking import BackgroundTracker, Tracker, tracking_uri
 from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
-from eosvos.learning.optimization import load
-from eosvos.metrics.table import Row, object_rows, summarize, terminal_table, write_table
+from eosvos.learning.optimization import Optimization, load
+from eosvos.metrics.table import MEASURES, Row, best_at_each_T, object_rows, summarize, terminal_table, write_table
 
-PLACEMENT = ("out", "threads_per_task", "gpus_per_task")
-"""Fields that say where and how an evaluation runs; the same command with others goes to the same folder."""
+PLACEMENT = ("out",)
+"""Fields that say where an evaluation is; what it runs on is part of its speed."""
 
 
 class SequencesFailedError(Exception):
@@ -47,73 +48,119 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
     """Evaluates a checkpoint, or what is missing of it in the evaluation's folder.
 
     Written to ``out`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal; at
-    the end ``objects`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and ``report.html``; the same
-    to MLflow, which nothing waits for.
+    the end ``objects``, ``sequences`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and
+    ``report.html``; the same to MLflow, which nothing waits for.
 
     Raises:
-        BadInput: a checkpoint, dataset, cluster or tracking address that cannot be used, or data of which nothing can.
+        BadInput: a checkpoint, dataset, cluster or tracking address that cannot be used, data of which nothing can, or
+            another evaluation at work in the folder.
         SequencesFailedError: some sequences have no result.
     """
     evaluation = resolved(evaluation)
     uri = tracking_uri()
+    dataset = open_dataset(evaluation.data)
+    names = {index: dataset.sequences[index].name for index in _chosen(dataset, evaluation)}
+    optimization, journal = _checkpoint(evaluation, dataset)
+    folder = journal.out
+    run_folder.check(folder, evaluation, free=PLACEMENT)
+    entries = journal.entries()
+    missing = [index for index, name in names.items() if name not in entries]
+    if missing:
+        _connect(evaluation)
+    run_folder.claim(folder, evaluation)
+    with run_folder.alone(folder):
+        if entries:
+            console.print(f"{folder}: {len(entries)} of {len(names)} sequences are evaluated already", highlight=False)
+        parameters = flattened(to_dict(evaluation))
+        tracker = Tracker(uri, "evaluate", folder.name, folder, parameters, resume=journal.same_as_before())
+        background = BackgroundTracker(tracker)
+        if missing or not entries:
+            facts = {
+                "checkpoint_step": str(optimization.facts.get("step")),
+                "checkpoint_run": run_of(evaluation.checkpoint),
+            }
+            tags = run_tags(dataset.hash, **facts)
+            background.do(lambda tracker: tracker.tags(tags))
+            background.do(lambda tracker: tracker.dataset(evaluation.data, dataset.hash, "evaluation"))
+            background.do(Tracker.watch_system)
+        for entry in entries.values():
+            _log_sequence(background, entry)
+        failed: dict[str, Exception] = {}
+        complete = False
+
+        def land(sequence: Sequence, own: list[SequenceResult], masks: Masks) -> None:
+            entries[sequence.name] = entry = journal.add(own, masks, sequence.frame_names)
+            _log_sequence(background, entry)
+
+        try:
+            if missing:
+                failed = evaluate_sequences(evaluation, optimization, dataset, missing, land, console)
+            if failed and not entries:
+                raise _failure(failed, len(names))
+            shown = {name: sequence_of(dataset, index, evaluation) for index, name in names.items() if name in entries}
+            result = _finish(evaluation, journal, {name: entries[name] for name in shown}, shown, background, console)
+            complete = not failed
+        finally:
+            _close(background, complete, uri, console)
+        console.print(f"report: {folder / REPORT}\nMLflow: {uri}, run {tracker.run_id}")
+    if failed:
+        raise _failure(failed, len(names))
+    return result
+
+
+def _checkpoint(evaluation: Evaluation, dataset: EncodedDataset) -> tuple[Optimization, Journal]:
+    """The checkpoint, and the journal of what it gives on the data."""
+    inputs = digest(evaluation.checkpoint, dataset.hash) if evaluation.checkpoint.is_file() else ""
     optimization = load(evaluation.checkpoint)
     if optimization.rates is None and not evaluation.learning_rate and max(evaluation.T) > 0:
         raise BadInput(
             f"{evaluation.checkpoint}: a parent has no learning rates of its own; give some with --learning-rate"
         )
-    dataset = open_dataset(evaluation.data)
-    names = {index: dataset.sequences[index].name for index in _chosen(dataset, evaluation)}
-    folder = evaluation.out
-    assert folder is not None
-    run_folder.check(folder, evaluation, free=PLACEMENT)
-    journal = Journal(folder, digest(evaluation.checkpoint, dataset.hash))
-    done = journal.done()
-    missing = [index for index, name in names.items() if name not in done]
-    if missing:
-        _connect(evaluation)
-    if done:
-        console.print(f"{folder}: {len(done)} of {len(names)} sequences are evaluated already", highlight=False)
-    run_folder.claim(folder, evaluation)
-    tracker = Tracker(uri, "evaluate", folder.name, folder, flattened(to_dict(evaluation)), resume=bool(done))
-    step, source = str(optimization.facts.get("step")), run_of(evaluation.checkpoint)
-    tracker.tags(run_tags(dataset.hash, checkpoint_step=step, checkpoint_run=source))
-    tracker.dataset(evaluation.data, dataset.hash, "evaluation")
-    tracker.watch_system()
-    background = BackgroundTracker(tracker)
-    background.metrics(_metrics(_by_sequence([result for own in done.values() for result in own])))
-    failed: dict[str, Exception] = {}
-    complete = False
+    if digest(evaluation.checkpoint, dataset.hash) != inputs:
+        raise BadInput(f"{evaluation.checkpoint}: changes while it is read; evaluate a copy, or a step's own file")
+    assert evaluation.out is not None
+    return optimization, Journal(evaluation.out, inputs)
 
-    def land(sequence: Sequence, own: list[SequenceResult], masks: Masks) -> None:
-        journal.add(own, masks, sequence.frame_names)
-        done[sequence.name] = own
-        background.metrics(_metrics(_by_sequence(own)))
 
-    try:
-        if missing:
-            failed = evaluate_sequences(evaluation, optimization, dataset, missing, land, console)
-        if failed and not done:
-            raise _failure(failed, len(names))
-        rows = _rows([result for name in names.values() for result in done.get(name, [])])
-        summary = summarize(rows, by=("learning_rate", "T"))
-        write_table(summary, folder, "summary")
-        write_table(rows, folder, "objects")
-        shown = {name: sequence_of(dataset, index, evaluation) for index, name in names.items() if name in done}
-        background.metrics(_metrics(summary))
-        pictures = evaluation_pictures(evaluation, Segmentations(journal, done, shown), rows, summary)
-        for file in ("objects.csv", "objects.parquet", "summary.csv"):
-            background.artifact(folder / file)
-        for path in pictures:
-            background.artifact(path, None if path.parent == folder else path.parent.name)
-        complete = not failed
-    finally:
-        if not background.close(failed=not complete):
-            console.print(f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest")
+def _log_sequence(background: BackgroundTracker, entry: Entry) -> None:
+    rows = _metrics(_by_sequence(entry.results))
+    background.do(lambda tracker: tracker.metrics(rows, entry.time))
+
+
+def _finish(
+    evaluation: Evaluation,
+    journal: Journal,
+    entries: Mapping[str, Entry],
+    sequences: Mapping[str, Sequence],
+    background: BackgroundTracker,
+    console: Console,
+) -> EvaluationResult:
+    """Tables, pictures, report; all of it to MLflow."""
+    results = [result for entry in entries.values() for result in entry.results]
+    rows = _rows(results)
+    summary = summarize(rows, by=("learning_rate", "T"))
+    tables = {"summary": summary, "sequences": _by_sequence(results), "objects": rows}
+    written = [path for name, table in tables.items() for path in write_table(table, journal.out, name)]
     console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
-    console.print(f"report: {folder / REPORT}\nMLflow: {uri}, run {tracker.run_id}")
-    if failed:
-        raise _failure(failed, len(names))
+    # As old as the newest sequence: the same again is the same time, and more sequences are a newer one.
+    time = max(entry.time for entry in entries.values())
+    metrics = [
+        *_metrics(summary),
+        *_metrics([row | {"learning_rate": None} for row in best_at_each_T(summary).values()]),
+    ]
+    background.do(lambda tracker: tracker.metrics(metrics, time))
+    segmented = Segmentations(journal, {name: entry.results for name, entry in entries.items()}, sequences)
+    for path in (*written, *evaluation_pictures(evaluation, segmented, rows, summary)):
+        place = None if path.parent == journal.out else path.parent.name
+        background.do(partial(Tracker.artifact, path=path, folder=place))
     return EvaluationResult(rows, summary)
+
+
+def _close(background: BackgroundTracker, complete: bool, uri: str, console: Console) -> None:
+    if not background.close(failed=not complete):
+        console.print(f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest")
+    for refused in background.refused:
+        console.print(f"MLflow at {uri} does not take something: {refused}")
 
 
 def _failure(failed: Mapping[str, Exception], sequences: int) -> Exception:
@@ -129,14 +176,12 @@ def _failure(failed: Mapping[str, Exception], sequences: int) -> Exception:
 def _connect(evaluation: Evaluation) -> None:
     """Raises BadInput for a cluster that cannot run a task."""
     connect()
-    if evaluation.gpus_per_task > total("GPU"):
-        raise BadInput(
-            f"--gpus-per-task {evaluation.gpus_per_task:g}: the cluster has {total('GPU'):g} GPUs; ask for fewer, or 0"
-        )
-    if total("CPU") < evaluation.threads_per_task:
-        raise BadInput(
-            f"--threads-per-task {evaluation.threads_per_task}: the cluster has {total('CPU'):g} CPUs; ask for fewer"
-        )
+    for flag, asked, resource in (
+        ("--gpus-per-task", evaluation.gpus_per_task, "GPU"),
+        ("--threads-per-task", evaluation.threads_per_task, "CPU"),
+    ):
+        if asked > (there := largest(resource)):
+            raise BadInput(f"{flag} {asked:g}: the cluster's largest node has {there:g} {resource}s; ask for fewer")
 
 
 def resolved(evaluation: Evaluation) -> Evaluation:
@@ -187,5 +232,5 @@ def _metrics(summary: list[Row]) -> list[tuple[int, Mapping[str, float]]]:
     for row in summary:
         rate = "" if row["learning_rate"] is None else f"rate_{row['learning_rate']:g}/"
         prefix = rate + (f"sequences/{row['sequence']}/" if "sequence" in row else "")
-        logged.append((row["T"], {prefix + name: row[name] for name in ("j_mean", "f_mean", "j_and_f", "fps")}))
+        logged.append((row["T"], {prefix + name: row[name] for name in (*MEASURES, "fps") if row[name] is not None}))
     return logged

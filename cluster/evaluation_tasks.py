@@ -24,7 +24,9 @@ from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.one_shot import OneShotSegmenter
 
 ATTEMPTS = 3
-"""How often a sequence is tried before it counts as failed, beside what Ray does where a worker dies."""
+"""How often a sequence is tried before it counts as failed."""
+WAIT_SECONDS = 60.0
+"""After so long without a result it is said that there is none."""
 IN_FLIGHT = 2
 """Tasks that are with Ray at once, for each that can run."""
 
@@ -106,7 +108,9 @@ def evaluate_sequences(
     """
     work = {index: len(sequence_of(dataset, index, evaluation)) * len(dataset.visible(index)) for index in missing}
     waiting = deque(sorted(missing, key=lambda index: -work[index]))  # the longest first
-    task = ray.remote(num_cpus=evaluation.threads_per_task, num_gpus=evaluation.gpus_per_task)(evaluate_sequence)
+    # Ray would try again for ever what does not fit into memory.
+    on_ray = ray.remote(num_cpus=evaluation.threads_per_task, num_gpus=evaluation.gpus_per_task, max_retries=0)
+    task = on_ray(evaluate_sequence)
     shared = ray.put(optimization)
     pending: dict[Any, int] = {}
     attempts: Counter[int] = Counter()
@@ -116,11 +120,15 @@ def evaluate_sequences(
         while waiting and len(pending) < _slots(evaluation) * IN_FLIGHT:
             index = waiting.popleft()
             pending[task.remote(shared, dataset, index, evaluation)] = index
-        (ready, *_), _ = ray.wait(list(pending), num_returns=1)
-        index = pending.pop(ready)
+        ready, _ = ray.wait(list(pending), num_returns=1, timeout=WAIT_SECONDS)
+        if not ready:
+            free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+            console.print(f"no sequence has ended for a minute; {free.get('CPU', 0):g} CPUs are free")
+            continue
+        index = pending.pop(ready[0])
         sequence = sequence_of(dataset, index, evaluation)
         try:
-            own, masks = ray.get(ready)
+            own, masks = ray.get(ready[0])
         except Exception as error:
             bad, attempts[index] = bad_input_in(error), attempts[index] + 1
             if bad is None and attempts[index] < ATTEMPTS:

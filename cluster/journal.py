@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from eosvos.metrics.sequence_scores import ObjectScores
 from eosvos.metrics.table import ObjectResult
 
-FOLDER, PREDICTIONS = "journal", "predictions"
+FOLDER, PREDICTIONS, INPUTS = "journal", "predictions", "inputs"
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,25 @@ class SequenceResult:
     @property
     def setting(self) -> str:
         """Names learning rate and T; the predictions' folder."""
-        return f"T={self.T}" if self.learning_rate is None else f"T={self.T}_rate={self.learning_rate:g}"
+        return f"T={self.T}" if self.learning_rate is None else f"T={self.T}_rate={self.learning_rate!r}"
 
     @property
     def j_and_f(self) -> float:
         """Mean over the objects."""
         return sum(own.scores.j_and_f for own in self.objects) / len(self.objects)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sequence.
+
+    Attributes:
+        results: one for each learning rate and T.
+        time: when it was written, in milliseconds since 1970.
+    """
+
+    results: list[SequenceResult]
+    time: int
 
 
 @dataclass(frozen=True)
@@ -56,18 +70,25 @@ class Journal:
     out: Path
     inputs: str
 
-    def done(self) -> dict[str, list[SequenceResult]]:
-        """The sequences whose results are there, by name."""
+    def entries(self) -> dict[str, Entry]:
+        """The sequences whose results and predictions are there, by name."""
         entries = {}
         for path in sorted((self.out / FOLDER).glob("*.json")):
-            entry = json.loads(path.read_text())
-            if entry["inputs"] == self.inputs:
-                entries[entry["sequence"]] = [_result(values) for values in entry["results"]]
+            values = json.loads(path.read_text())
+            results = [_result(own) for own in values["results"]]
+            if values["inputs"] == self.inputs and all(self.predictions(own).is_dir() for own in results):
+                entries[values["sequence"]] = Entry(results, values["time"])
         return entries
 
-    def add(
-        self, results: Sequence[SequenceResult], masks: Sequence[Sequence[bytes]], frame_names: Sequence[str]
-    ) -> None:
+    def same_as_before(self) -> bool:
+        """Whether the folder's last evaluation had the same inputs; from now on it has."""
+        path = self.out / FOLDER / INPUTS
+        same = path.is_file() and path.read_text() == self.inputs
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.inputs)
+        return same
+
+    def add(self, results: list[SequenceResult], masks: Sequence[Sequence[bytes]], frame_names: Sequence[str]) -> Entry:
         """Writes the predictions of a sequence at all settings, then its entry: what has an entry is whole.
 
         Args:
@@ -76,6 +97,8 @@ class Journal:
             frame_names: of the sequence.
         """
         name = results[0].sequence
+        path = self.out / FOLDER / f"{name}.json"
+        path.unlink(missing_ok=True)  # of other inputs, whose predictions are replaced now
         for result, images in zip(results, masks, strict=True):
             folder = self.predictions(result)
             partial = folder.with_name(f".{folder.name}.partial")
@@ -85,12 +108,13 @@ class Journal:
                 (partial / f"{frame}.png").write_bytes(image)
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
-        path = self.out / FOLDER / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.unfinished")
-        entry = {"inputs": self.inputs, "sequence": name, "results": [asdict(result) for result in results]}
-        unfinished.write_text(json.dumps(entry))
+        entry = Entry(results, int(time.time() * 1000))
+        values = {"inputs": self.inputs, "sequence": name, "time": entry.time}
+        unfinished.write_text(json.dumps(values | {"results": [asdict(result) for result in results]}))
         unfinished.replace(path)
+        return entry
 
     def predictions(self, result: SequenceResult) -> Path:
         """Folder of the predicted masks, ``FRAME.png``."""

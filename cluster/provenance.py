@@ -51,4 +51,4 @@ def _processor() -> str:
 def run_of(checkpoint: Path) -> str:
     """The MLflow run that made a checkpoint, as its folder remembers; empty where it does not."""
     path = checkpoint.parent / RUN_FILE
-    return path.read_text().split()[-1] if path.is_file() else ""
+    return path.read_text().strip().rpartition(" ")[2] if path.is_file() else ""

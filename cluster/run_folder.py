@@ -1,6 +1,10 @@
 """A run's folder: its configuration, so that the same command resumes and another one is refused."""
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +58,26 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
             )
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: exists and is no run's folder; give another --out")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of ``folder`` while one works there; the lock ends with the process, however it dies.
+
+    Raises:
+        BadInput: another one is at work there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"{folder}: another run is at work there; wait for it, or give another --out") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def claim(folder: Path, config: Any) -> None:

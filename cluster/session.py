@@ -4,6 +4,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 import yaml
@@ -57,6 +58,13 @@ def total(resource: str) -> float:
     """How much of ``CPU`` or ``GPU`` the cluster has in all, or will have when its autoscaler is asked for it."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return max(resources.get(resource, 0.0), _most(resource) if is_submitted_job() else 0.0)
+
+
+def largest(resource: str) -> float:
+    """How much of ``CPU`` or ``GPU`` one node has at most, or may have; a task runs on one node."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    here = [float(node["Resources"].get(resource, 0)) for node in nodes if node["Alive"]]
+    return max([*here, _most(resource) if is_submitted_job() else 0.0])
 
 
 def _most(resource: str) -> float:

@@ -3,14 +3,17 @@
 import logging
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -47,6 +50,10 @@ def _local_folder() -> Path:
     return Path("runs").resolve()
 
 
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes for a run that is not there, or is deleted."""
+TEMPORARY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+"""MLflow's codes for what may work later, such as a server that does not answer."""
 BEST_ALIAS = "best"
 """Of the version of a registered model with the highest score."""
 
@@ -63,6 +70,7 @@ class Tracker:
             BadInput: no tracking server answers at ``uri``.
         """
         if uri.startswith("sqlite:///"):
+            uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         try:
             self._client = MlflowClient(uri)
@@ -72,7 +80,9 @@ class Tracker:
                 f"{uri}: MLflow cannot be used there ({error.message}); check MLFLOW_TRACKING_URI"
             ) from error
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RUN_FILE).write_text(f"{uri} {self.run_id}\n")
+        unfinished = folder / f".{RUN_FILE}.unfinished"
+        unfinished.write_text(f"{uri} {self.run_id}\n")
+        unfinished.replace(folder / RUN_FILE)
         self._system: SystemMetricsMonitor | None = None
         self._uri = uri
 
@@ -92,26 +102,46 @@ class Tracker:
             return None
         try:
             self._client.set_terminated(run_id, "RUNNING")
-        except MlflowException:
-            return None  # the server was emptied; start a new run
+        except MlflowException as error:
+            if error.error_code not in GONE:
+                raise
+            return None  # the server was emptied, or the run deleted there; start a new one
         return run_id
 
     def _new(self, uri: str, experiment: str, name: str, params: Mapping[str, Any]) -> str:
-        known = self._client.get_experiment_by_name(experiment)
-        if known is None:
-            local = uri.startswith("sqlite:///")
-            artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlflow_artifacts" / experiment if local else None
-            experiment_id = self._client.create_experiment(experiment, artifacts.as_uri() if artifacts else None)
-        else:
-            experiment_id = known.experiment_id
+        experiment_id = self._experiment(uri, experiment)
         run_id: str = self._client.create_run(experiment_id, run_name=name).info.run_id
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         return run_id
 
-    def metrics(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """Logs (step, name -> value) rows in one request; values that are not finite are left out by MLflow's rules."""
-        now = int(time.time() * 1000)
-        batch = [Metric(name, float(value), now, step) for step, row in rows for name, value in row.items()]
+    def _experiment(self, uri: str, name: str) -> str:
+        known = self._client.get_experiment_by_name(name)
+        if known is not None:
+            return str(known.experiment_id)
+        local = uri.startswith("sqlite:///")
+        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlflow_artifacts" / name if local else None
+        try:
+            return str(self._client.create_experiment(name, artifacts.as_uri() if artifacts else None))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return self._experiment(uri, name)  # somebody made it just now
+
+    def metrics(self, rows: Iterable[tuple[int, Mapping[str, float]]], timestamp: int | None = None) -> None:
+        """Logs (step, name -> value) rows.
+
+        Args:
+            rows: values that are not finite are left out by MLflow's rules; characters that it does not take in a name
+                become ``_``.
+            timestamp: milliseconds since 1970, the time of the call by default. MLflow keeps what is logged again with
+                the same one, step and value only once.
+        """
+        now = int(time.time() * 1000) if timestamp is None else timestamp
+        batch = [
+            Metric(re.sub(r"[^\w\-. /:]", "_", name), float(value), now, step)
+            for step, row in rows
+            for name, value in row.items()
+        ]
         for start in range(0, len(batch), 1000):  # MLflow's limit for one request
             self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
 
@@ -123,14 +153,6 @@ class Tracker:
             print(f"MLflow does not answer; {len(rows)} rows of metrics wait ({' '.join(str(error).split())})")
             return rows
         return []
-
-    def not_logged(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> list[tuple[int, Mapping[str, float]]]:
-        """Of (step, name -> value) rows what the run does not have."""
-        rows = list(rows)
-        names = {name for _, row in rows for name in row}
-        known = {(metric.step, name) for name in names for metric in self._client.get_metric_history(self.run_id, name)}
-        left = [(step, {name: value for name, value in row.items() if (step, name) not in known}) for step, row in rows]
-        return [(step, row) for step, row in left if row]
 
     def last_step(self, name: str) -> int:
         """The newest step at which the metric ``name`` is logged, 0 where it is not."""
@@ -165,16 +187,7 @@ class Tracker:
             the version; that of an earlier call where the run is registered already.
         """
         known = self._client.search_model_versions(f"run_id = '{self.run_id}'")
-        if known:
-            return int(known[0].version)
-        try:
-            self._client.create_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{artifact}"
-        tags = {"score": str(score), "data_hash": data_hash}
-        version = self._client.create_model_version(model, source, self.run_id, tags)
+        version = known[0] if known else self._new_version(model, artifact, score, data_hash)
         scores = {
             other.version: float(other.tags["score"])
             for other in self._client.search_model_versions(f"name = '{model}'")
@@ -184,6 +197,16 @@ class Tracker:
         self._client.set_registered_model_alias(model, BEST_ALIAS, best)
         return int(version.version)
 
+    def _new_version(self, model: str, artifact: str, score: float, data_hash: str) -> ModelVersion:
+        try:
+            self._client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{artifact}"
+        tags = {"score": str(score), "data_hash": data_hash}
+        return self._client.create_model_version(model, source, self.run_id, tags)
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Uploads a file or a folder."""
         if path.is_dir():
@@ -192,62 +215,83 @@ class Tracker:
             self._client.log_artifact(self.run_id, str(path), folder)
 
     def end(self, *, failed: bool = False) -> None:
-        """Marks the run as finished or failed."""
+        """Marks the run as finished or failed; says so where that cannot be done, as the work itself has ended."""
         if self._system is not None:
             self._system.finish()  # type: ignore[no-untyped-call]
             self._system = None
-        self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+        try:
+            self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+        except MlflowException as error:
+            print(f"MLflow does not know that the run has ended ({_line(error)})")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 class BackgroundTracker:
     """Logs in a thread, in order, so that work never waits for a server that does not answer.
 
-    What is logged twice, after an answer that was lost or by the same command again, is there once.
+    What is logged again, after an answer that was lost or by the same command again, is there once.
+
+    Attributes:
+        refused: what MLflow will never take, and why.
     """
 
     def __init__(self, tracker: Tracker, retry_every: float = 2.0) -> None:
         """Retries what fails every so many seconds."""
         self._tracker, self._retry_every = tracker, retry_every
         self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._last_success = time.monotonic()
+        self._given_up, self._all_done = threading.Event(), threading.Event()
+        self.refused: list[str] = []
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
-    def metrics(self, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """As ``Tracker.metrics``, for what is not logged yet."""
-        kept = list(rows)
-        self._add(lambda: self._tracker.metrics(self._tracker.not_logged(kept)))
+    def do(self, log: Callable[[Tracker], None]) -> None:
+        """Calls ``log`` with the tracker when its turn comes, and again until that works; twice must be as once."""
+        self._waiting.put(lambda: log(self._tracker))
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """As ``Tracker.artifact``; the file must stay until it is logged."""
-        self._add(lambda: self._tracker.artifact(path, folder))
-
-    def close(self, *, failed: bool = False, timeout: float = 20.0) -> bool:
+    def close(self, *, failed: bool = False, silence: float = 20.0) -> bool:
         """Ends the run when all is logged, and waits for it.
 
         Returns:
-            False where that took longer than ``timeout`` seconds: then the rest is not logged.
+            False where nothing could be logged for ``silence`` seconds: then the rest is not.
         """
-        self._add(lambda: self._tracker.end(failed=failed))
+        self._last_success = time.monotonic()
+        self.do(lambda tracker: tracker.end(failed=failed))
         self._waiting.put(None)
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _add(self, log: Callable[[], None]) -> None:
-        self._waiting.put(log)
+        while not self._all_done.wait(0.05):
+            if time.monotonic() - self._last_success > silence:
+                self._given_up.set()
+                return False
+        return True
 
     def _work(self) -> None:
         answered = True
         while (log := self._waiting.get()) is not None:
-            while True:
+            while not self._given_up.is_set():
                 try:
                     log()
-                except (MlflowException, OSError) as error:  # requests' own are of the second kind
+                except Exception as error:
+                    if not _temporary(error):
+                        self.refused.append(_line(error))
+                        break
                     if answered:
-                        print(f"MLflow does not answer, the work goes on ({' '.join(str(error).split())[:200]})")
+                        print(f"MLflow does not answer, the work goes on ({_line(error)})")
                     answered = False
-                    time.sleep(self._retry_every)
+                    self._given_up.wait(self._retry_every)
                 else:
                     if not answered:
                         print("MLflow answers again")
-                    answered = True
+                    answered, self._last_success = True, time.monotonic()
                     break
+        if not self._given_up.is_set():
+            self._all_done.set()
+
+
+def _temporary(error: Exception) -> bool:
+    """Whether the same request may work later."""
+    if isinstance(error, MlflowException):
+        return error.error_code in TEMPORARY
+    return isinstance(error, (ConnectionError, TimeoutError, requests.RequestException))

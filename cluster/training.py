@@ -19,7 +19,7 @@ from ray.util.queue import Queue
 from cluster import checkpoints, progress, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
 from cluster.follower import finish, follow
-from cluster.provenance import run_tags
+from cluster.provenance import run_of, run_tags
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
 from cluster.tracking import Tracker, tracking_uri
@@ -39,6 +39,8 @@ from eosvos.model.normalization import frozen_batch_norms
 from eosvos.model.weights import initial_model
 
 CURVE, RATES = "training_curve.png", "learned_rates.png"
+COMPLETE = "complete"
+"""An empty file that is written when nothing is left to do."""
 
 
 def train(training: Training) -> Path:
@@ -80,7 +82,9 @@ def train(training: Training) -> Path:
     print(f"{'resuming at' if first_step else 'starting from'} outer step {first_step}, in {folder}")
     kind = "meta_train" if isinstance(training, MetaTraining) else "parent_train"
     tracker = Tracker(uri, kind, f"{kind} {folder.name}", folder, flattened(to_dict(training)))
-    tracker.tags(run_tags(dataset.hash, world_size=str(training.workers)))
+    parent = training.parent if isinstance(training, MetaTraining) else None
+    parent_run = {"parent_run": run_of(parent)} if parent is not None else {}
+    tracker.tags(run_tags(dataset.hash, world_size=str(training.workers), **parent_run))
     tracker.dataset(training.data, dataset.hash, "training")
     tracker.watch_system()
     print(f"MLflow: {uri}, run {tracker.run_id}")
@@ -107,16 +111,15 @@ def train(training: Training) -> Path:
         tracker.end(failed=True)
         raise
     tracker.end()
+    (folder / COMPLETE).touch()
     return last
 
 
 def _left(training: Training, first_step: int) -> bool:
-    """Whether anything is left to do: outer steps, validations, or the picture, which comes last."""
+    """Whether anything is left to do: outer steps, validations, pictures, or what MLflow is to have."""
     folder = training.out
     assert folder is not None
-    if first_step < training.outer.steps:
-        return True
-    return isinstance(training, MetaTraining) and not (folder / CURVE).is_file()
+    return first_step < training.outer.steps or not (folder / COMPLETE).is_file()
 
 
 def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization, Learned]:

@@ -14,6 +14,7 @@ from cluster.comparison import Comparison, compare, train_pair
 from cluster.config import Evaluation
 from cluster.evaluation import evaluate
 from cluster.presets import META, PARENT
+from cluster.run_folder import absolute_path
 from cluster.tracking import tracking_uri
 from cluster.training import train
 from eosvos.cli import parse, run
@@ -52,7 +53,7 @@ class Demo:
 
 def main() -> None:
     demo = parse(Demo, DESCRIPTION)
-    out = demo.out.resolve()
+    out = absolute_path(demo.out, "--out")
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{', '.join(f'{count} {split}' for split, count in SEQUENCES.items())} synthetic sequences in {out}")
     data = {split: demo_video(out, split) for split in SEQUENCES}

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from rich.console import Console
 
-from cluster import evaluation_tasks
+from cluster import evaluation_tasks, run_folder
 from cluster.config import Evaluation, MetaTraining
 from cluster.evaluation import SequencesFailedError, evaluate
 from cluster.tracking import RUN_FILE
@@ -129,7 +129,7 @@ def test_the_same_command_computes_and_logs_nothing_again(learned: Evaluation, t
         made = {path: path.stat().st_mtime_ns for path in learned.out.rglob("*.png") if "predictions" in path.parts}
         run = (learned.out / RUN_FILE).read_text()
         client, run_id = MlflowClient(tracking), run.split()[1]
-        names = sorted(client.get_run(run_id).data.metrics)
+        names = sorted(name for name in client.get_run(run_id).data.metrics if not name.startswith("system/"))
         logged = [(m.key, m.step, m.value) for name in names for m in client.get_metric_history(run_id, name)]
         return _table(learned), _table(learned, "summary"), made, run, logged
 
@@ -161,7 +161,7 @@ def test_only_what_is_missing_is_computed(learned: Evaluation, tmp_path: Path) -
 
 
 def test_a_sequence_that_fails_is_tried_again(
-    learned: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Evaluation, tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One fails twice, then works: nothing is missing. Then one that always fails: the other's results stand."""
     original, counts = evaluation_tasks.evaluate_sequence, tmp_path / "attempts"
@@ -187,9 +187,18 @@ def test_a_sequence_that_fails_is_tried_again(
         assert len(list(counts.glob("held-00001-9-*"))) == 3
         assert {row["sequence"] for row in _table(once)} == {"held-00000"}
         _, run_id = (tmp_path / "out-9" / RUN_FILE).read_text().split()
-        assert MlflowClient().get_run(run_id).info.status == "FAILED"
+        assert MlflowClient(tracking).get_run(run_id).info.status == "FAILED"
         monkeypatch.setattr(evaluation_tasks, "evaluate_sequence", original)
-        assert _scores(evaluate(once, QUIET).rows) == _scores(_table(learned))
+        repaired = evaluate(once, QUIET)
+        assert _scores(repaired.rows) == _scores(_table(learned))
+        run = MlflowClient(tracking).get_run(run_id)
+        assert (run.info.status, run.data.metrics["j_and_f"]) == ("FINISHED", repaired.summary[-1]["j_and_f"])
+
+
+def test_two_evaluations_in_one_folder(learned: Evaluation) -> None:
+    assert learned.out is not None
+    with run_folder.alone(learned.out), pytest.raises(BadInput, match="another run is at work there"):
+        evaluate(learned, QUIET)
 
 
 def test_the_grid_of_rates(grid: Evaluation, learned: Evaluation) -> None:
@@ -219,7 +228,7 @@ def test_mlflow_has_scores_tables_and_the_picture(learned: Evaluation, grid: Eva
             assert {metric.step: metric.value for metric in history} == {row["T"]: row[name] for row in summary}
         assert f"{prefix}sequences/held-00001/j_and_f" in run.data.metrics
         artifacts = {file.path for file in client.list_artifacts(run_id)}
-        tables = {"objects.csv", "objects.parquet", "summary.csv"}
+        tables = {f"{name}.{ending}" for name in ("objects", "sequences", "summary") for ending in ("csv", "parquet")}
         assert artifacts == tables | {"overview.png", "report.html", "figures"}
         assert len(client.list_artifacts(run_id, "figures")) == 6
 
@@ -254,7 +263,7 @@ def test_another_evaluation_in_the_same_folder_is_refused(learned: Evaluation) -
 
 
 def test_more_threads_than_cpus_is_refused(learned: Evaluation, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="--threads-per-task 1000: the cluster has"):
+    with pytest.raises(BadInput, match="--threads-per-task 1000: the cluster's largest node has 2 CPUs"):
         evaluate(replace(learned, threads_per_task=1000, out=tmp_path / "out"), QUIET)
     assert not (tmp_path / "out").exists()
 

@@ -151,14 +151,19 @@ def test_a_background_tracker_logs_in_order_and_only_once(uri: str, tmp_path: Pa
     for _ in range(2):  # the second time by the same command again
         tracker = _open(uri, tmp_path / "run")
         background = BackgroundTracker(tracker)
-        background.metrics([(0, {"j": 0.5}), (5, {"j": 0.75, "f": 0.5})])
+        rows = [(0, {"j": 0.5}), (5, {"j": 0.75, "f": 0.5})]
+        background.do(lambda tracker, rows=rows: tracker.metrics(rows, timestamp=1000))
         (tmp_path / "table.csv").write_text("a")
-        background.artifact(tmp_path / "table.csv")
+        background.do(lambda tracker: tracker.artifact(tmp_path / "table.csv"))
         assert background.close()
     client = MlflowClient(uri)
     assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "j")] == [(0, 0.5), (5, 0.75)]
     assert [file.path for file in client.list_artifacts(tracker.run_id)] == ["table.csv"]
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
+    background = BackgroundTracker(_open(uri, tmp_path / "run"))
+    background.do(lambda tracker: tracker.metrics([(5, {"j": 0.8})], timestamp=2000))  # of more sequences
+    assert background.close()
+    assert client.get_run(tracker.run_id).data.metrics["j"] == 0.8
 
 
 def test_a_background_tracker_waits_for_a_server_that_comes_back(
@@ -175,8 +180,8 @@ def test_a_background_tracker_waits_for_a_server_that_comes_back(
 
     background = BackgroundTracker(_open(uri, tmp_path / "run"), retry_every=0.01)
     monkeypatch.setattr(MlflowClient, "log_batch", lose_answers)
-    background.metrics([(1, {"j": 0.5})])
-    background.metrics([(2, {"j": 0.6})])
+    background.do(lambda tracker: tracker.metrics([(1, {"j": 0.5})], timestamp=1))
+    background.do(lambda tracker: tracker.metrics([(2, {"j": 0.6})], timestamp=2))
     assert background.close(failed=True)
     run_id = (tmp_path / "run" / RUN_FILE).read_text().split()[1]
     assert [m.step for m in MlflowClient(uri).get_metric_history(run_id, "j")] == [1, 2]
@@ -186,15 +191,43 @@ def test_a_background_tracker_waits_for_a_server_that_comes_back(
     assert "MLflow answers again" in printed
 
 
-def test_a_background_tracker_gives_up_in_the_end(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_background_tracker_gives_up_in_the_end_and_stops(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("gone")
 
     background = BackgroundTracker(_open(uri, tmp_path / "run"), retry_every=0.01)
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_batch", fail)
-        background.metrics([(1, {"j": 0.5})])
-        assert not background.close(timeout=0.2)
+        background.do(lambda tracker: tracker.metrics([(1, {"j": 0.5})]))
+        assert not background.close(silence=0.2)
+    time.sleep(0.2)
+    run = MlflowClient(uri).get_run((tmp_path / "run" / RUN_FILE).read_text().split()[1])
+    assert (run.data.metrics, run.info.status) == ({}, "RUNNING")
+
+
+def test_what_mlflow_refuses_does_not_stop_the_rest(uri: str, tmp_path: Path) -> None:
+    tracker = _open(uri, tmp_path / "run")
+    background = BackgroundTracker(tracker)
+    background.do(lambda tracker: tracker.artifact(tmp_path / "missing.csv"))
+    background.do(lambda tracker: tracker.metrics([(0, {"sequences/my video (1)/j": 0.5})]))
+    background.do(lambda tracker: tracker.metrics([(0, {"broken": None})]))  # type: ignore[dict-item]
+    assert background.close()
+    assert len(background.refused) == 2
+    assert "missing.csv" in background.refused[0]
+    run = MlflowClient(uri).get_run(tracker.run_id)
+    assert (run.data.metrics, run.info.status) == ({"sequences/my video _1_/j": 0.5}, "FINISHED")
+
+
+def test_a_relative_address_of_a_file(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_store, tmp_path / "here.db")
+    tracker = _open("sqlite:///here.db", tmp_path / "run")
+    (tmp_path / "a.txt").write_text("a")
+    tracker.artifact(tmp_path / "a.txt")
+    assert (tmp_path / "run" / RUN_FILE).read_text().startswith(f"sqlite:///{tmp_path / 'here.db'} ")
+    assert list((tmp_path / "mlflow_artifacts").rglob("a.txt"))
 
 
 def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path) -> None:
@@ -208,6 +241,10 @@ def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path) -> None
         best = MlflowClient(uri).get_model_version_by_alias("eosvos-tiny-64", "best")
         assert int(best.version) == {"a": 1, "b": 2, "c": 2, "d": 4}[name]
     assert versions == [1, 2, 3, 4, 4]
+    client = MlflowClient(uri)
+    client.delete_registered_model_alias("eosvos-tiny-64", "best")  # as where a kill came before it
+    _open(uri, tmp_path / "d").register("eosvos-tiny-64", "best.safetensors", 0.1, "y")
+    assert int(client.get_model_version_by_alias("eosvos-tiny-64", "best").version) == 4
     source = MlflowClient(uri).get_model_version("eosvos-tiny-64", "2").source
     assert Path(source.removeprefix("file://")).read_bytes() == b"weights"
 

@@ -76,7 +76,7 @@ def _when(condition: Callable[[], bool], then: Callable[[], object]) -> threadin
 
 def _logged(uri: str, out: Path) -> list[tuple[str, int, float]]:
     client, run_id = MlflowClient(uri), (out / RUN_FILE).read_text().split()[1]
-    names = sorted(client.get_run(run_id).data.metrics)
+    names = sorted(name for name in client.get_run(run_id).data.metrics if not name.startswith("system/"))
     return sorted((m.key, m.step, m.value) for name in names for m in client.get_metric_history(run_id, name))
 
 
