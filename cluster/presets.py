@@ -41,7 +41,7 @@ META: dict[str, MetaTraining] = {
     "demo": MetaTraining(
         **{
             **vars(PARENT["demo"]),
-            "outer": OuterConfig(steps=140, learning_rate=1e-4, rates_learning_rate=0.05),
+            "outer": OuterConfig(steps=140, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 25,
         },
         rates=RatesConfig(initial_rate=0.01),

@@ -1,5 +1,6 @@
 """SIGKILL of an evaluation's driver and of a task's process, MLflow's server gone: no result is lost or made twice."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,16 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from rich.console import Console
 
-from cluster.config import Evaluation, MetaTraining
-from cluster.evaluation import evaluate
+from cluster.config import MetaTraining
 from cluster.tracking import RUN_FILE
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
@@ -44,13 +44,42 @@ def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@dataclass(frozen=True)
+class Whole:
+    """An evaluation that nothing interrupts: as a command, what it found, where it logged, the seconds that it took."""
+
+    command: list[str]
+    out: Path
+    rows: list[Row]
+    tracking: str
+    seconds: float
+
+
+def _environment(uri: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {"MLFLOW_TRACKING_URI": uri}
+
+
+def _rows(out: Path) -> list[Row]:
+    rows: list[Row] = pq.read_table(out / "objects.parquet").to_pylist()
+    return rows
+
+
+def _run(command: list[str], out: Path, uri: str) -> tuple[str, float]:
+    """What the command prints, and the seconds that it took."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [*command, "--out", str(out)], env=_environment(uri), capture_output=True, text=True, check=False, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, time.monotonic() - began
+
+
 @pytest.fixture(scope="module")
-def whole(folder: Path, ray_here: None) -> tuple[Evaluation, list[Row], float]:
-    """An evaluation that nothing interrupts, what it found, and the seconds that it took."""
-    evaluation = Evaluation(folder / "meta.safetensors", str(folder / "held"), folder / "whole", T=(0, 10))
-    start = time.monotonic()
-    rows = evaluate(evaluation, Console(quiet=True)).rows
-    return evaluation, rows, time.monotonic() - start
+def whole(folder: Path, tracking: str) -> Whole:
+    command = [sys.executable, str(JOB), "--checkpoint", str(folder / "meta.safetensors"), "--data"]
+    command += [str(folder / "held"), "-T", "0", "10"]
+    _, seconds = _run(command, folder / "whole", tracking)
+    return Whole(command, folder / "whole", _rows(folder / "whole"), tracking, seconds)
 
 
 def _scores(rows: list[Row]) -> list[tuple[object, ...]]:
@@ -75,52 +104,64 @@ def _when(condition: Callable[[], bool], then: Callable[[], object]) -> threadin
 
 
 def _logged(uri: str, out: Path) -> list[tuple[str, int, float]]:
+    """Every metric as often as it is there, speeds without their value."""
     client, run_id = MlflowClient(uri), (out / RUN_FILE).read_text().split()[1]
     names = sorted(name for name in client.get_run(run_id).data.metrics if not name.startswith("system/"))
-    return sorted((m.key, m.step, m.value) for name in names for m in client.get_metric_history(run_id, name))
+    history = [m for name in names for m in client.get_metric_history(run_id, name)]
+    return sorted((m.key, m.step, 0.0 if m.key.endswith("fps") else m.value) for m in history)
 
 
-def _without_times(logged: list[tuple[str, int, float]]) -> list[tuple[str, int, float]]:
-    return [entry for entry in logged if not entry[0].endswith("fps")]
-
-
-def test_the_driver_is_killed(whole: tuple[Evaluation, list[Row], float], tracking: str, folder: Path) -> None:
-    evaluation, expected, _ = whole
+def test_the_driver_is_killed(whole: Whole, folder: Path) -> None:
     out = folder / "driver"
-    command = [sys.executable, str(JOB), "--checkpoint", str(evaluation.checkpoint), "--data", evaluation.data]
-    command += ["--out", str(out), "-T", "0", "10"]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*whole.command, "--out", str(out)],
+        env=_environment(whole.tracking),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     _when(lambda: len(_entries(out)) >= 2, lambda: os.kill(process.pid, signal.SIGKILL)).join()
     assert process.wait() == -signal.SIGKILL
     before = _entries(out)
     assert 2 <= len(before) < SEQUENCES
-    rows = evaluate(replace(evaluation, out=out), Console(quiet=True)).rows
+    _run(whole.command, out, whole.tracking)
     assert {name: written for name, written in _entries(out).items() if name in before} == before
-    assert _scores(rows) == _scores(expected)
-    assert evaluation.out is not None
-    assert _without_times(_logged(tracking, out)) == _without_times(_logged(tracking, evaluation.out))
-    assert len(_logged(tracking, out)) == len(_logged(tracking, evaluation.out))
+    assert _scores(_rows(out)) == _scores(whole.rows)
+    assert _logged(whole.tracking, out) == _logged(whole.tracking, whole.out)
 
 
-def test_a_tasks_process_is_killed(whole: tuple[Evaluation, list[Row], float], folder: Path) -> None:
-    """Ray runs the sequence in flight again; nothing else is."""
-    evaluation, expected, _ = whole
+def test_a_tasks_process_is_killed(whole: Whole, folder: Path) -> None:
+    """The sequence in flight is tried again, and said to be; nothing else is."""
     out, killed = folder / "worker", list[int]()
+    process = subprocess.Popen(
+        [*whole.command, "--out", str(out)], env=_environment(whole.tracking), stdout=subprocess.PIPE, text=True
+    )
 
     def kill() -> None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            if path.read_bytes().startswith(b"ray::evaluate_sequence"):
-                killed.append(int(path.parent.name))
-                os.kill(killed[0], signal.SIGKILL)
-                return
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has just ended
+                if (path / "cmdline").read_bytes().startswith(b"ray::evaluate_sequence") and _descends(
+                    path, process.pid
+                ):
+                    killed.append(int(path.name))
+                    os.kill(killed[0], signal.SIGKILL)
+                    return
 
-    watch = _when(lambda: len(_entries(out)) >= 2, kill)
-    rows = evaluate(replace(evaluation, out=out), Console(quiet=True)).rows
-    watch.join()
+    _when(lambda: len(_entries(out)) >= 2, kill)
+    printed, _ = process.communicate(timeout=400)
+    assert process.returncode == 0
     assert len(killed) == 1
+    assert printed.count("failed, and is tried again") == 1
     assert len(_entries(out)) == SEQUENCES
-    assert _scores(rows) == _scores(expected)
+    assert _scores(_rows(out)) == _scores(whole.rows)
+
+
+def _descends(path: Path, ancestor: int) -> bool:
+    """Whether the process at ``path`` in /proc was started by ``ancestor``, or by one that it started."""
+    while (pid := int(path.name)) > 1:
+        if pid == ancestor:
+            return True
+        path = path.with_name((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    return False
 
 
 @pytest.fixture
@@ -163,35 +204,22 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None], Callable[[
 
 
 def test_mlflow_dies_in_the_middle(
-    whole: tuple[Evaluation, list[Row], float],
-    server: tuple[str, Callable[[], None], Callable[[], None]],
-    tracking: str,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    whole: Whole, server: tuple[str, Callable[[], None], Callable[[], None]], folder: Path
 ) -> None:
-    evaluation, expected, seconds = whole
     uri, start, kill = server
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     out = folder / "mlflow"
     watch = _when(lambda: len(_entries(out)) >= 3, kill)
-    began = time.monotonic()
-    rows = evaluate(replace(evaluation, out=out), Console(soft_wrap=True)).rows
-    took = time.monotonic() - began
+    printed, seconds = _run(whole.command, out, uri)
     watch.join()
-    printed = capsys.readouterr().out
     assert f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest" in printed
-    assert _scores(rows) == _scores(expected)
-    print(f"{seconds:.1f} s without a death, {took:.1f} s with one")
-    assert took <= seconds + 30
+    assert _scores(_rows(out)) == _scores(whole.rows)
+    print(f"{whole.seconds:.1f} s without a death, {seconds:.1f} s with one")
+    assert seconds <= whole.seconds + 30
     start()
     entries = _entries(out)
-    assert _scores(evaluate(replace(evaluation, out=out), Console(quiet=True)).rows) == _scores(expected)
+    _run(whole.command, out, uri)
     assert _entries(out) == entries
-    assert evaluation.out is not None
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
-    assert _without_times(_logged(uri, out)) == _without_times(_logged(tracking, evaluation.out))
-    assert len(_logged(uri, out)) == len(_logged(tracking, evaluation.out))
+    assert _logged(uri, out) == _logged(whole.tracking, whole.out)
     run = MlflowClient(uri).get_run((out / RUN_FILE).read_text().split()[1])
     assert run.info.status == "FINISHED"
-    assert {file.path for file in MlflowClient(uri).list_artifacts(run.info.run_id)} >= {"objects.csv", "overview.png"}
+    assert {file.path for file in MlflowClient(uri).list_artifacts(run.info.run_id)} >= {"objects.csv", "report.html"}
