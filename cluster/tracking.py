@@ -20,7 +20,8 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from cluster.session import is_submitted_job
 from eosvos.errors import BadInput
 
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports each table of a new database
+for _name in ("mlflow.store.db.utils", "mlflow.system_metrics"):  # each table of a new database; that there is no GPU
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 # Without these a request to a server that is gone takes minutes. MLflow knows them by the environment alone.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
