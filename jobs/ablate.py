@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from cluster import run_folder
 from cluster.ablation import Ablation, ablate
 from cluster.ablation_rows import choices, table_1
 from cluster.config import MetaTraining
@@ -17,6 +18,7 @@ from eosvos.cli import parse_preset, run, to_dict
 from eosvos.data.demo_video import demo_video
 from eosvos.data.parquet import open_dataset
 from eosvos.errors import BadInput
+from eosvos.model.weights import initial_model
 
 DESCRIPTION = """Train and evaluate every row of a table, and write it.
 
@@ -69,8 +71,11 @@ def main() -> None:
     config, preset = parse_preset(Ablate, {name: Ablate() for name in names}, DESCRIPTION)
     out = absolute_path(config.out or Path("runs/ablate") / f"{preset}-{config.table}", "--out")
     print(json.dumps(to_dict(config), indent=2))
+    config = replace(config, out=out)
+    run_folder.check(out, config, free=("out",))
     train_data, data = config.train_data, config.data
     if preset == "demo" and not train_data and not data:
+        run_folder.claim(out, config)
         train_data, data = (str(demo_video(out, split)) for split in ("train", "held"))
     for flag, value in (("--train-data", train_data), ("--data", data)):
         if not value:
@@ -79,6 +84,8 @@ def main() -> None:
     for address in (train_data, data):
         open_dataset(address)  # to refuse what is not one before anything is written
     weights = config.backbone_weights or PARENT[preset].backbone_weights
+    initial_model(PARENT[preset].model, weights, 0)  # to refuse weights that do not fit
+    run_folder.claim(out, config)
     parent, meta = (
         replace(training, data=train_data, backbone_weights=weights) for training in (PARENT[preset], META[preset])
     )

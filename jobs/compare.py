@@ -8,12 +8,14 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from cluster import run_folder
 from cluster.comparison import Comparison, compare, train_pair
 from cluster.presets import META, PARENT
 from cluster.run_folder import absolute_address, absolute_path
 from eosvos.cli import parse_preset, run, to_dict
 from eosvos.data.parquet import open_dataset
 from eosvos.errors import BadInput
+from eosvos.model.weights import initial_model
 
 DESCRIPTION = """Train and compare the meta-learned optimization with a parent of equal cost, for several seeds.
 
@@ -54,6 +56,10 @@ class Compare:
             raise ValueError(f"rates: needs different values above 0, got {self.rates}")
 
 
+FREE = ("out", "seeds")
+"""Further seeds go into the same folder."""
+
+
 def main() -> None:
     config, preset = parse_preset(Compare, {name: Compare() for name in reversed(PARENT)}, DESCRIPTION)
     for flag, value in (("--train-data", config.train_data), ("--data", config.data)):
@@ -61,9 +67,14 @@ def main() -> None:
             raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
     out = absolute_path(config.out or Path("runs/compare") / preset, "--out")
     train_data, data = absolute_address(config.train_data, "--train-data"), absolute_address(config.data, "--data")
-    open_dataset(data)
+    for address in (train_data, data):
+        open_dataset(address)  # to refuse what is not one before anything is written
+    config = replace(config, out=out, train_data=train_data, data=data)
+    run_folder.check(out, config, free=FREE)
     print(json.dumps(to_dict(config), indent=2))
     weights = config.backbone_weights or PARENT[preset].backbone_weights
+    initial_model(PARENT[preset].model, weights, 0)  # to refuse weights that do not fit
+    run_folder.claim(out, config)
     pairs = []
     for seed in config.seeds:
         parent = replace(PARENT[preset], data=train_data, seed=seed, backbone_weights=weights)
