@@ -82,6 +82,7 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
     folder = by_workers[2]
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
+        "complete",
         "config.json",
         "last.safetensors",
         "learned_rates.png",
