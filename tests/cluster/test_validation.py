@@ -14,7 +14,7 @@ from cluster.config import Evaluation, MetaTraining
 from cluster.evaluation_tasks import evaluate_sequence
 from cluster.follower import COLLAPSE_STEPS, collapse_warning, finish
 from cluster.tracking import RUN_FILE, Tracker
-from cluster.training import CURVE, _initial, train
+from cluster.training import COMPLETE, CURVE, _initial, train
 from cluster.validation import AT_0, AT_T, Validation
 from eosvos.data.parquet import open_dataset
 from eosvos.errors import BadInput
@@ -100,7 +100,8 @@ def test_a_run_whose_last_validation_a_kill_cut_short(
     """It looks like the finished run without the last validation and what came after; the same command ends it."""
     shutil.copytree(run, tmp_path / "run")
     folder = tmp_path / "run"
-    (folder / CURVE).unlink()
+    for name in (CURVE, COMPLETE):
+        (folder / name).unlink()
     shutil.copy(folder / "last.safetensors", checkpoints.candidate(folder, 3))
     rows = progress.read(folder, progress.VALIDATION_FILE)
     progress.forget_after(folder, 2, progress.VALIDATION_FILE)

@@ -45,6 +45,7 @@ def _peak(folder: Path, frames: int) -> int:
     command += ["--checkpoint", str(folder / "c.safetensors"), "-T", "1", "--out", str(folder / f"out-{frames}")]
     process = subprocess.Popen([*command, "--threads", "1"], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
     assert status == 0
     assert len(list((folder / f"out-{frames}" / "masks").iterdir())) == frames
     return usage.ru_maxrss * 1024
