@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eosvos.files import write_whole
 from eosvos.metrics.sequence_scores import ObjectScores
 from eosvos.metrics.table import ObjectResult
 
@@ -109,11 +110,9 @@ class Journal:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.unfinished")
         entry = Entry(results, int(time.time() * 1000))
         values = {"inputs": self.inputs, "sequence": name, "time": entry.time}
-        unfinished.write_text(json.dumps(values | {"results": [asdict(result) for result in results]}))
-        unfinished.replace(path)
+        write_whole(path, json.dumps(values | {"results": [asdict(result) for result in results]}).encode())
         return entry
 
     def predictions(self, result: SequenceResult) -> Path:

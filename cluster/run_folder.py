@@ -1,8 +1,6 @@
 """A run's folder: its configuration, so that the same command resumes and another one is refused."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from cluster.session import is_submitted_job
 from eosvos.cli import flattened, read_json, to_dict
 from eosvos.errors import BadInput
+from eosvos.files import locked
 
 CONFIG_FILE = "config.json"
 
@@ -67,17 +66,10 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: another one is at work there.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(f"{folder}: another run is at work there; wait for it, or give another --out") from error
-        except OSError:  # a file system without locks
-            pass
+    with locked(folder) as ours:
+        if ours is False:
+            raise BadInput(f"{folder}: another run is at work there; wait for it, or give another --out")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def claim(folder: Path, config: Any) -> None:

@@ -19,6 +19,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from cluster.session import is_submitted_job
 from eosvos.errors import BadInput
+from eosvos.files import write_whole
 
 for _name in ("mlflow.store.db.utils", "mlflow.system_metrics"):  # each table of a new database; that there is no GPU
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -81,9 +82,7 @@ class Tracker:
                 f"{uri}: MLflow cannot be used there ({error.message}); check MLFLOW_TRACKING_URI"
             ) from error
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{RUN_FILE}.unfinished"
-        unfinished.write_text(f"{uri} {self.run_id}\n")
-        unfinished.replace(folder / RUN_FILE)
+        write_whole(folder / RUN_FILE, f"{uri} {self.run_id}\n".encode())
         self._system: SystemMetricsMonitor | None = None
         self._uri = uri
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from eosvos.errors import BadInput
 
 # What Pillow raises for damaged files; ValueError comes from damaged PNG chunks.
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def decode_image(data: bytes, source: str) -> Tensor:
             if "transparency" in upright.info:
                 upright = upright.convert("RGBA")
             return torch.from_numpy(np.array(upright.convert("RGB"))).permute(2, 0, 1).contiguous()
-    except _UNREADABLE as error:
-        raise BadInput(f"{source}: not a readable image ({_reason(error)}); replace the file") from error
+    except UNREADABLE as error:
+        raise BadInput(f"{source}: not a readable image ({unreadable_reason(error)}); replace the file") from error
 
 
 def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
@@ -123,14 +123,17 @@ def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
                 values = np.array(image.convert("RGB")).max(axis=2)
             else:
                 raise BadInput(f"{source}: a mask of mode {image.mode} has no object ids; save it as a palette PNG")
-    except _UNREADABLE as error:
-        raise BadInput(f"{source}: not a readable mask ({_reason(error)}); replace the file") from error
+    except UNREADABLE as error:
+        raise BadInput(f"{source}: not a readable mask ({unreadable_reason(error)}); replace the file") from error
     ids = values.astype(np.uint8)
     return torch.from_numpy((ids > 0).astype(np.uint8) if merge_objects else ids)
 
 
-def _reason(error: Exception) -> str:
-    """Pillow's own words, but for its message that shows the address of a buffer."""
+def unreadable_reason(error: Exception) -> str:
+    """Why an image cannot be read, after one of ``UNREADABLE``.
+
+    Pillow's own words, but for its message that shows the address of a buffer.
+    """
     return "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
 
 

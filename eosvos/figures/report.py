@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from eosvos.figures.style import INK, write_whole
+from eosvos.figures.style import INK
+from eosvos.files import write_whole
 from eosvos.metrics.table import Row, percent, summarize
 
 SUMMARY_MEASURES = {

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 
+from eosvos.files import write_whole
+
 # A picture does not know the page that it will be shown on: a README, MLflow's pages and a report are light for some
 # readers and dark for others, a PNG cannot adapt, and an SVG in an <img> follows the system's theme and not the page's.
 # So plots have no background, and only mid-tones. A single colour can have at most 4.35:1 against both white and #111:
@@ -67,13 +69,3 @@ def svg_text(figure: Figure) -> str:
     with rc_context({"svg.hashsalt": "eosvos"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
     return svg.getvalue().decode()
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Writes a file under a temporary name and renames it, so that whoever looks finds all of it or none."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        return unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -2,10 +2,10 @@
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ from eosvos.data.readers.clip import Clip, ClipFrame
 from eosvos.errors import BadInput
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
+from eosvos.files import locked
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.one_shot import OneShotSegmenter
 
@@ -30,8 +31,6 @@ RESULT = "segmentation.json"
 MASKS, OVERLAY, SHEET = "masks", "overlay.mp4", "contact_sheet.png"
 WRITTEN = (MASKS, OVERLAY, SHEET, RESULT)
 """What a result is, the file that says it is whole the last."""
-PID = "process"
-"""In a folder that is being written: the number of the process that writes it."""
 SHEET_FRAMES, SHEET_COLUMNS = 12, 4
 SHEET_CELL = 180, 320
 """Shorter and longer side of a frame on the sheet, at most."""
@@ -58,36 +57,24 @@ def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
         raise BadInput(f"{out}: holds the result of another run; give another --out, or --overwrite")
 
 
-def _partial(out: Path) -> Path:
-    """A new folder beside ``out`` to work in. Raises BadInput where another run is at work, or nothing can be made."""
+@contextmanager
+def _partial(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out`` to work in, which stays. Raises BadInput where another run has it."""
     partial = out.with_name(f"{out.name}.partial")
-    try:
-        pid = int((partial / PID).read_text()) if (partial / PID).is_file() else None
-        if pid is not None and pid != os.getpid() and _runs(pid):
-            raise BadInput(
-                f"{partial}: another run (process {pid}) is writing there; wait for it, or give another --out"
-            )
+    with locked(partial) as ours:
+        if ours is False:
+            raise BadInput(f"{partial}: another run is writing there; wait for it, or give another --out")
         shutil.rmtree(partial, ignore_errors=True)
+    try:
         (partial / MASKS).mkdir(parents=True)
-        (partial / PID).write_text(str(os.getpid()))
     except OSError as error:
         raise BadInput(f"{partial}: cannot be made ({error.strerror}); give another --out") from error
-    return partial
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    with locked(partial):
+        yield partial
 
 
 def _replace(partial: Path, out: Path) -> None:
     """Puts what is in ``partial`` in ``out``, which may be a mount point, in place of an older result."""
-    (partial / PID).unlink()
     out.mkdir(exist_ok=True)
     (out / RESULT).unlink(missing_ok=True)  # from here on to its new one it is no whole result
     for name in WRITTEN:
@@ -134,34 +121,34 @@ def segment_clip(
     Raises:
         BadInput, FloatingPointError: as ``OneShotSegmenter.segment``; ``out`` stays as it was.
     """
-    partial = _partial(out)
-    began = time.perf_counter()
-    source = _Source(clip.read())
-    adapted: dict[int, AdaptedObject] = {}
-    frames: list[dict[str, Any]] = []
-    sheet, output = _Sheet(), 0.0
-    with _Video(partial / OVERLAY, clip.size) as video:
-        for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=on_step):
-            start, frame = time.perf_counter(), source.frame
-            (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
-            painted = overlay(frame.image, result.mask)
-            video.add(painted, frame.time)
-            sheet.add(frame.name, painted)
-            frames.append({"name": frame.name, "boxes": result.boxes, "scores": result.scores})
-            output += time.perf_counter() - start
-            on_frame(len(frames))
-    start = time.perf_counter()
-    sheet.image().save(partial / SHEET)
-    output += time.perf_counter() - start
-    report = {
-        **(facts or {}),
-        "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
-        "objects": {str(own.id): _of_object(own) for own in adapted.values()},
-        "frames": frames,
-    }
-    (partial / RESULT).write_text(json.dumps(report, indent=1))
-    _replace(partial, out)
-    return report
+    with _partial(out) as partial:
+        began = time.perf_counter()
+        source = _Source(clip.read())
+        adapted: dict[int, AdaptedObject] = {}
+        frames: list[dict[str, Any]] = []
+        sheet, output = _Sheet(), 0.0
+        with _Video(partial / OVERLAY, clip.size) as video:
+            for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=on_step):
+                start, frame = time.perf_counter(), source.frame
+                (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
+                painted = overlay(frame.image, result.mask)
+                video.add(painted, frame.time)
+                sheet.add(frame.name, painted)
+                frames.append({"name": frame.name, "boxes": result.boxes, "scores": result.scores})
+                output += time.perf_counter() - start
+                on_frame(len(frames))
+        start = time.perf_counter()
+        sheet.image().save(partial / SHEET)
+        output += time.perf_counter() - start
+        report = {
+            **(facts or {}),
+            "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
+            "objects": {str(own.id): _of_object(own) for own in adapted.values()},
+            "frames": frames,
+        }
+        (partial / RESULT).write_text(json.dumps(report, indent=1))
+        _replace(partial, out)
+        return report
 
 
 def _of_object(adapted: AdaptedObject) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """Sequences -> an encoded dataset; the folder appears whole or not at all."""
 
-import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from eosvos.data.parquet.layout import DATA_SCHEMA, FORMAT, INDEX, INDEX_SCHEMA,
 from eosvos.data.parquet.reading import open_dataset
 from eosvos.data.sequence import EncodedFrame, Sequence, decode
 from eosvos.errors import BadInput
+from eosvos.files import locked
 
 Progress = Callable[[int, int], None]
 
@@ -108,30 +108,16 @@ def _partial_folder(out: Path) -> Iterator[Path]:
     except (FileExistsError, NotADirectoryError) as error:
         raise BadInput(f"{out.parent}: not a folder, so nothing can be written below it; choose another") from error
     for left_over in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
-        with _locked(left_over) as is_ours:
+        with locked(left_over) as is_ours:
             if is_ours:
                 shutil.rmtree(left_over, ignore_errors=True)
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     partial.mkdir()
     try:
-        with _locked(partial):
+        with locked(partial):
             yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Whether the folder could be locked. The lock ends with the process, however it dies; a pid may be used again."""
-    with ExitStack() as stack:
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except OSError:  # locked by a live run, just removed, or on a file system without locks: not ours to remove
-            locked = False
-        yield locked
 
 
 def _write(

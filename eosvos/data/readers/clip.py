@@ -8,10 +8,10 @@ from pathlib import Path
 
 import av
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from eosvos.data.sequence import decode_image
+from eosvos.data.sequence import UNREADABLE, decode_image, unreadable_reason
 from eosvos.errors import BadInput
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -174,6 +174,5 @@ def _size(file: Path) -> tuple[int, int]:
         with Image.open(file) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow turned that
             return (image.width, image.height) if turned else (image.height, image.width)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise BadInput(f"{file}: not a readable image ({reason}); replace the file") from error
+    except UNREADABLE as error:
+        raise BadInput(f"{file}: not a readable image ({unreadable_reason(error)}); replace the file") from error

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from eosvos.data.readers.clip import Clip, frame_name, natural
-from eosvos.data.sequence import object_ids
+from eosvos.data.sequence import UNREADABLE, object_ids, unreadable_reason
 from eosvos.errors import BadInput
 
 VOID = 255
@@ -119,9 +119,8 @@ def read_mask(file: Path) -> Tensor:
         with Image.open(io.BytesIO(file.read_bytes())) as image:
             image.load()
             values, palette = _values(image, file), image.mode in ("P", "PA")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise BadInput(f"{file}: not a readable mask ({reason}); replace the file") from error
+    except UNREADABLE as error:
+        raise BadInput(f"{file}: not a readable mask ({unreadable_reason(error)}); replace the file") from error
     largest = values.max(initial=0)
     if palette and not np.isin(values, (0, VOID)).all():
         values = np.where(values == VOID, 0, values)

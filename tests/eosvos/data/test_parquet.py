@@ -20,6 +20,7 @@ from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.errors import BadInput
+from eosvos.files import locked
 
 Make = Callable[..., Sequence]
 SPEC = {"layout": "made", "size": 7}
@@ -237,7 +238,7 @@ def test_a_killed_run_leaves_no_trace_after_the_next(tmp_path: Path) -> None:
     assert left_over.name.startswith("out.partial-")
     live = tmp_path / "out.partial-live"
     live.mkdir()
-    with writing._locked(live) as is_ours:
+    with locked(live) as is_ours:
         assert is_ours
         assert encode(synthetic("train", 1, TINY), tmp_path / "out", SPEC)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.partial-live"]

@@ -18,8 +18,8 @@ from eosvos.figures.style import (
     ordered_colours,
     save,
     svg_text,
-    write_whole,
 )
+from eosvos.files import write_whole
 
 PAGES = ("#ffffff", "#111111", "#0d1117")
 

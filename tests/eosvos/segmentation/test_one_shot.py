@@ -402,6 +402,17 @@ def _same(a: list[SegmentedFrame], b: list[SegmentedFrame]) -> bool:
     )
 
 
+def _a_step_takes_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def step(*arguments: Any) -> Any:
+        now[0] += 1
+        return fine_tune(*arguments)
+
+    monkeypatch.setattr(adaptation, "fine_tune", step)
+    monkeypatch.setattr(adaptation.time, "perf_counter", lambda: now[0])
+
+
 def test_a_time_budget_leaves_the_best_state(
     optimization: Optimization, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,14 +422,7 @@ def test_a_time_budget_leaves_the_best_state(
     """
     config = replace(BARE, transforms=3)
     (own,) = _adapted(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 0).values()
-    now = [0.0]
-
-    def step(*arguments: Any) -> Any:
-        now[0] += 1
-        return fine_tune(*arguments)
-
-    monkeypatch.setattr(adaptation, "fine_tune", step)
-    monkeypatch.setattr(adaptation.time, "perf_counter", lambda: now[0])
+    _a_step_takes_a_second(monkeypatch)
     batch = own.model.batch([own.given[0].image], [own.given[0].mask])
 
     def loss() -> float:
@@ -446,14 +450,7 @@ def test_objects_share_the_time_budget_of_a_mask(
     optimization: Optimization, video: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step takes a second: of 5 seconds the first object has two and a half, the second what is left at its turn."""
-    now = [0.0]
-
-    def step(*arguments: Any) -> Any:
-        now[0] += 1
-        return fine_tune(*arguments)
-
-    monkeypatch.setattr(adaptation, "fine_tune", step)
-    monkeypatch.setattr(adaptation.time, "perf_counter", lambda: now[0])
+    _a_step_takes_a_second(monkeypatch)
     adapted: dict[int, AdaptedObject] = {}
     segmenter = OneShotSegmenter(optimization, BARE)
     list(segmenter.segment(video[0][:1], {0: video[1]}, 50, time_budget=5.0, adapted=adapted))

@@ -1,0 +1,54 @@
+"""Files that are whole or absent, and folders that one process at a time works in."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Writes a file under a temporary name and renames it, so that whoever looks finds all of it or none.
+
+    Args:
+        path: of the file; its folder exists.
+        content: of the file.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(content)
+        return unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool | None]:
+    """Locks a folder against everybody else who asks for it here. The lock ends with the process, however it dies.
+
+    Yields:
+        True where it is ours, False where another has it, None where nobody can know: the folder is gone, or on a file
+        system without locks.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield None
+        return
+    try:
+        ours: bool | None = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            ours = False
+        except OSError:
+            ours = None
+        yield ours
+    finally:
+        os.close(descriptor)
