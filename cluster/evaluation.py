@@ -1,6 +1,7 @@
 """Evaluation: one Ray task per sequence, longest first; scores, predictions, pictures and an MLflow run."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,37 @@ class EvaluationResult:
 
     rows: list[Row]
     summary: list[Row]
+
+
+def evaluate_all(evaluations: SequenceOf[Evaluation], console: Console) -> None:
+    """Evaluates on one or several datasets, one after another, each as ``evaluate``; then one table of all.
+
+    Raises:
+        BadInput: what ``evaluate`` refuses, of all of them before the first begins; two datasets of one name.
+        SequencesFailedError: some sequences have no result; the other datasets are evaluated all the same.
+    """
+    evaluations = [resolved(evaluation) for evaluation in evaluations]
+    by_folder: dict[Path | None, Evaluation] = {}
+    for evaluation in evaluations:
+        other = by_folder.setdefault(evaluation.out, evaluation)
+        if other is not evaluation:
+            raise BadInput(f"--data {evaluation.data}: {other.data} has the same name; evaluate it with another --out")
+        dataset = open_dataset(evaluation.data)
+        _chosen(dataset, evaluation)
+        _checkpoint(evaluation, dataset)
+    rows: list[Row] = []
+    failures: dict[str, SequencesFailedError] = {}
+    for evaluation in evaluations:
+        try:
+            found = evaluate(evaluation, console).rows
+        except SequencesFailedError as error:
+            failures[evaluation.data] = error
+        else:
+            rows += [{"data": Path(evaluation.data).name} | row for row in found]
+    if len(evaluations) > 1 and rows:
+        console.print(terminal_table(summarize(rows, by=("data", "learning_rate", "T")), "all datasets"))
+    if failures:
+        raise SequencesFailedError("; ".join(f"{data}: {error}" for data, error in failures.items()))
 
 
 def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:

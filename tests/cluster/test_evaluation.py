@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cluster import evaluation_tasks, run_folder
 from cluster.config import Evaluation, MetaTraining
-from cluster.evaluation import SequencesFailedError, evaluate
+from cluster.evaluation import SequencesFailedError, evaluate, evaluate_all
 from cluster.tracking import RUN_FILE
 from eosvos.data.palette import DAVIS_PALETTE
 from eosvos.data.parquet import encode, open_dataset
@@ -193,6 +193,36 @@ def test_a_sequence_that_fails_is_tried_again(
         assert _scores(repaired.rows) == _scores(_table(learned))
         run = MlflowClient(tracking).get_run(run_id)
         assert (run.info.status, run.data.metrics["j_and_f"]) == ("FINISHED", repaired.summary[-1]["j_and_f"])
+
+
+def test_several_datasets(learned: Evaluation, encoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the first one's sequences fails; its other one, and the second dataset, stand."""
+    original = evaluation_tasks.evaluate_sequence
+
+    def failing(*arguments: Any) -> Any:
+        if arguments[1].sequences[arguments[2]].name == "held-00000":
+            raise RuntimeError("no luck")
+        return original(*arguments)
+
+    monkeypatch.setattr(evaluation_tasks, "evaluate_sequence", failing)
+    first = replace(learned, T=(0,), out=tmp_path / "first")
+    second = replace(first, data=str(encoded), sequences=("train-00000",), out=tmp_path / "second")
+    with pytest.raises(SequencesFailedError, match=rf"^{learned.data}: 1 of 2 sequences failed: held-00000"):
+        evaluate_all([first, second], QUIET)
+    assert {row["sequence"] for row in _table(first)} == {"held-00001"}
+    assert {row["sequence"] for row in _table(second)} == {"train-00000"}
+
+
+def test_several_datasets_are_all_checked_first(learned: Evaluation, encoded: Path, tmp_path: Path) -> None:
+    good = replace(learned, out=tmp_path / "good")
+    for other, message in (
+        (replace(good, data=str(tmp_path / "none"), out=tmp_path / "other"), "no such folder"),
+        (replace(good, data=str(encoded), sequences=("bear",), out=tmp_path / "other"), "has no such sequence"),
+        (replace(good, data=str(encoded)), f"{learned.data} has the same name"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            evaluate_all([good, other], QUIET)
+    assert not (tmp_path / "good").exists()
 
 
 def test_two_evaluations_in_one_folder(learned: Evaluation) -> None:
