@@ -70,8 +70,7 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
             )
             name = f"{row.name}, T={row.T}"
             folder = ablation.out / "rows" / name.replace(" ", "_").replace("+_", "")
-            child = Tracker(uri, "ablation", name, folder, {"T": row.T} | to_dict(row.segmentation))
-            child.tags({"mlflow.parentRunId": tracker.run_id})
+            child = tracker.child(name, folder, {"T": row.T} | to_dict(row.segmentation))
             child.metrics([(0, {measure: scores[measure] for measure in MEASURES})], timestamp=0)
             child.end()
         write_table(summary, ablation.out, "ablation")

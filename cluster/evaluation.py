@@ -59,8 +59,8 @@ def evaluate_all(evaluations: SequenceOf[Evaluation], console: Console) -> None:
         if other is not evaluation:
             raise BadInput(f"--data {evaluation.data}: {other.data} has the same name; evaluate it with another --out")
         dataset = open_dataset(evaluation.data)
-        _chosen(dataset, evaluation)
-        _checkpoint(evaluation, dataset)
+        chosen(dataset, evaluation)
+        checkpoint_and_journal(evaluation, dataset)
     rows: list[Row] = []
     failures: dict[str, SequencesFailedError] = {}
     for evaluation in evaluations:
@@ -91,14 +91,14 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
     evaluation = resolved(evaluation)
     uri = tracking_uri()
     dataset = open_dataset(evaluation.data)
-    names = {index: dataset.sequences[index].name for index in _chosen(dataset, evaluation)}
-    optimization, journal = _checkpoint(evaluation, dataset)
+    names = {index: dataset.sequences[index].name for index in chosen(dataset, evaluation)}
+    optimization, journal = checkpoint_and_journal(evaluation, dataset)
     folder = journal.out
     run_folder.check(folder, evaluation, free=PLACEMENT)
     entries = journal.entries()
     missing = [index for index, name in names.items() if name not in entries]
     if missing:
-        _connect(evaluation)
+        connect_for(evaluation)
     run_folder.claim(folder, evaluation)
     with run_folder.alone(folder):
         if entries:
@@ -140,8 +140,8 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
     return result
 
 
-def _checkpoint(evaluation: Evaluation, dataset: EncodedDataset) -> tuple[Optimization, Journal]:
-    """The checkpoint, and the journal of what it gives on the data."""
+def checkpoint_and_journal(evaluation: Evaluation, dataset: EncodedDataset) -> tuple[Optimization, Journal]:
+    """The checkpoint, and the journal of what it gives on the data. Raises BadInput for one that cannot be used."""
     inputs = digest(evaluation.checkpoint, dataset.hash) if evaluation.checkpoint.is_file() else ""
     optimization = load(evaluation.checkpoint)
     if optimization.rates is None and not evaluation.learning_rate and max(evaluation.T) > 0:
@@ -205,8 +205,8 @@ def _failure(failed: Mapping[str, Exception], sequences: int) -> Exception:
     )
 
 
-def _connect(evaluation: Evaluation) -> None:
-    """Raises BadInput for a cluster that cannot run a task."""
+def connect_for(evaluation: Evaluation) -> None:
+    """Connects to Ray. Raises BadInput for a cluster that cannot run a task."""
     connect()
     for flag, asked, resource in (
         ("--gpus-per-task", evaluation.gpus_per_task, "GPU"),
@@ -234,7 +234,7 @@ def default_folder(evaluation: Evaluation) -> Path:
     return Path("runs/evaluate") / f"{run.parent.name}-{run.name}-on-{Path(evaluation.data).name}"
 
 
-def _chosen(dataset: EncodedDataset, evaluation: Evaluation) -> list[int]:
+def chosen(dataset: EncodedDataset, evaluation: Evaluation) -> list[int]:
     """Indices of the sequences to evaluate on. Raises BadInput for a name that the dataset does not have."""
     indices = {sequence.name: index for index, sequence in enumerate(dataset.sequences)}
     for name in evaluation.sequences:

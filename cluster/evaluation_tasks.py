@@ -20,7 +20,7 @@ from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
 from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.metrics.table import ObjectResult
-from eosvos.segmentation.adaptation import AdaptedObject
+from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, fine_tune_object
 from eosvos.segmentation.one_shot import OneShotSegmenter
 
 ATTEMPTS = 3
@@ -35,7 +35,11 @@ Land = Callable[[Sequence, list[SequenceResult], Masks], None]
 
 
 def evaluate_sequence(
-    optimization: Optimization, dataset: EncodedDataset, index: int, evaluation: Evaluation
+    optimization: Optimization,
+    dataset: EncodedDataset,
+    index: int,
+    evaluation: Evaluation,
+    fine_tuner: FineTuner = fine_tune_object,
 ) -> tuple[list[SequenceResult], Masks]:
     """Fine-tunes on the first frame, segments and scores the rest, for each learning rate and T.
 
@@ -59,8 +63,9 @@ def evaluate_sequence(
     for rate in evaluation.learning_rate or (None,):
         at_rate = optimization if rate is None else optimization.with_single_rate(rate)
         device = "cuda" if evaluation.gpus_per_task else "cpu"
-        segmenter = OneShotSegmenter(at_rate, evaluation.segmentation, evaluation.seed, device)
+        segmenter = OneShotSegmenter(at_rate, evaluation.segmentation, evaluation.seed, device, fine_tuner)
         adapted: dict[int, AdaptedObject] = {}
+        computed = 0
         for T in sorted(evaluation.T):
             if T == 0 and results:  # the rate does not matter before the first step
                 results.append(replace(results[0], learning_rate=rate))
@@ -75,7 +80,8 @@ def evaluate_sequence(
                 for own, score in zip(adapted.values(), scores, strict=True)
             )
             encoded.append([encode_mask(mask) for mask in masks])
-            results.append(SequenceResult(sequence.name, rate, T, scored, diverged))
+            before, computed = computed, sum(own.computed for own in adapted.values())
+            results.append(SequenceResult(sequence.name, rate, T, scored, diverged, computed - before))
     return results, encoded
 
 

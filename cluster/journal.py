@@ -26,6 +26,8 @@ class SequenceResult:
         T: fine-tuning steps.
         objects: scores and times.
         diverged: adaptation of an object diverged, so that its masks are empty.
+        computed_steps: fine-tuning steps of all objects that were computed for it; others were known from a smaller T,
+            or from a cache.
     """
 
     sequence: str
@@ -33,6 +35,7 @@ class SequenceResult:
     T: int
     objects: tuple[ObjectResult, ...]
     diverged: bool
+    computed_steps: int = 0
 
     @property
     def setting(self) -> str:
@@ -73,13 +76,19 @@ class Journal:
 
     def entries(self) -> dict[str, Entry]:
         """The sequences whose results and predictions are there, by name."""
-        entries = {}
-        for path in sorted((self.out / FOLDER).glob("*.json")):
-            values = json.loads(path.read_text())
-            results = [_result(own) for own in values["results"]]
-            if values["inputs"] == self.inputs and all(self.predictions(own).is_dir() for own in results):
-                entries[values["sequence"]] = Entry(results, values["time"])
-        return entries
+        names = [path.stem for path in sorted((self.out / FOLDER).glob("*.json"))]
+        return {name: entry for name in names if (entry := self.entry(name)) is not None}
+
+    def entry(self, sequence: str) -> Entry | None:
+        """One sequence's results, where they and the predictions are there."""
+        path = self.out / FOLDER / f"{sequence}.json"
+        if not path.is_file():
+            return None
+        values = json.loads(path.read_text())
+        results = [_result(own) for own in values["results"]]
+        if values["inputs"] != self.inputs or not all(self.predictions(own).is_dir() for own in results):
+            return None
+        return Entry(results, values["time"])
 
     def same_as_before(self) -> bool:
         """Whether the folder's last evaluation had the same inputs; from now on it has."""

@@ -84,7 +84,13 @@ class Tracker:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / RUN_FILE, f"{uri} {self.run_id}\n".encode())
         self._system: SystemMetricsMonitor | None = None
-        self._uri = uri
+        self._uri, self._experiment_name = uri, experiment
+
+    def child(self, name: str, folder: Path, params: Mapping[str, Any]) -> "Tracker":
+        """A run below this one, as MLflow's UI shows it; continued as this one is, by what ``folder`` remembers."""
+        child = Tracker(self._uri, self._experiment_name, name, folder, params)
+        child.tags({"mlflow.parentRunId": self.run_id})
+        return child
 
     def watch_system(self) -> None:
         """Logs what this machine's processors, memory, disk and network do, every ten seconds until ``end``."""
@@ -292,6 +298,8 @@ class BackgroundTracker:
 
 def _temporary(error: Exception) -> bool:
     """Whether the same request may work later."""
+    if isinstance(error, BadInput) and error.__cause__ is not None:  # of a run that could not be opened
+        error = error.__cause__  # type: ignore[assignment]
     if isinstance(error, MlflowException):
         return error.error_code in TEMPORARY
     return isinstance(error, (ConnectionError, TimeoutError, requests.RequestException))

@@ -160,6 +160,8 @@ def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], 
             values[key] = tuple(value)
         elif value is not None and "Path" in str(declared):
             values[key] = Path(value)
+        elif value is not None and "tuple" in str(declared):
+            values[key] = (value,)  # one where there may be several: a file can serve several commands
         else:
             values[key] = value
     try:

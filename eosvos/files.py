@@ -29,8 +29,12 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[bool | None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[bool | None]:
     """Locks a folder against everybody else who asks for it here. The lock ends with the process, however it dies.
+
+    Args:
+        folder: which.
+        wait: until it is free, instead of finding out whether it is.
 
     Yields:
         True where it is ours, False where another has it, None where nobody can know: the folder is gone, or on a file
@@ -44,7 +48,7 @@ def locked(folder: Path) -> Iterator[bool | None]:
     try:
         ours: bool | None = True
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             ours = False
         except OSError:

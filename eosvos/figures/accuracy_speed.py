@@ -59,23 +59,35 @@ def accuracy_speed(own: Curves, published: Sequence[PublishedResult] = ()) -> Fi
         # The name belongs to the whole line; the row of most steps is where it ends.
         texts = [*(f"T = {row['T']}" for row in rows[:-1]), f"{name}, T = {rows[-1]['T']}"]
         labels += [Label(text, x, y, colour) for text, x, y in zip(texts, fps, scores, strict=True)][::-1]
-    for result in others:
-        assert result.fps is not None
-        axes.plot(result.fps, result.j_and_f, "o", color=INK, markersize=4)
-        labels.append(Label(result.name + "†" * result.ensemble, result.fps, result.j_and_f, INK))
+    labels += draw_published(axes, others)
+    speed_axes(axes, "frames per second", others)
+    bare(axes, grid=False)  # lines would run through the names
+    figure.draw_without_rendering()
+    label_points(axes, labels, lines)
+    return figure
+
+
+def draw_published(axes: Axes, published: Sequence[PublishedResult]) -> list[Label]:
+    """Marks of published results, those that have a time; returns their names, which are still to write."""
+    labels = []
+    for result in published:
+        if result.fps is not None:
+            axes.plot(result.fps, result.j_and_f, "o", color=INK, markersize=4)
+            labels.append(Label(result.name + "†" * result.ensemble, result.fps, result.j_and_f, INK))
+    return labels
+
+
+def speed_axes(axes: Axes, speed: str, published: Sequence[PublishedResult]) -> None:
+    """Frames per second, called ``speed``, to the right with a logarithm, J&F upwards; when all is drawn."""
     axes.set_xscale("log")
     axes.margins(0.1, 0.12)
     slowest, fastest = axes.get_xlim()
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fastest < 100 * slowest else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    note = " († several networks)" if any(result.ensemble for result in others) else ""
-    axes.set_xlabel(f"frames per second{note}")
+    note = " († several networks)" if any(result.ensemble for result in published) else ""
+    axes.set_xlabel(f"{speed}{note}")
     axes.set_ylabel("J&F in %")
-    bare(axes, grid=False)  # lines would run through the names
-    figure.draw_without_rendering()
-    label_points(axes, labels, lines)
-    return figure
 
 
 def accuracy_and_speed_over_steps(own: Curves) -> Figure:

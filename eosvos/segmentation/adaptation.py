@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class AdaptedObject:
             them, and none are kept without it.
         steps: fine-tuning steps taken on the given frames.
         state: how many of them led to the state that was taken: all, but for a time budget.
+        computed: how many of them were computed here: all, but for those that a cache knew.
         kept: parameters after those steps, kept where online adaptation goes back to them.
         diverged: a loss or a parameter is not finite after fine-tuning; the object is taken as never visible.
         undone: online adaptations that diverged, in place of which the kept parameters were taken.
@@ -64,6 +66,7 @@ class AdaptedObject:
     recent: deque[LabelledFrame | None]
     steps: int = 0
     state: int = 0
+    computed: int = 0
     kept: list[Tensor] = field(default_factory=list)
     diverged: bool = False
     undone: int = 0
@@ -75,6 +78,21 @@ class AdaptedObject:
     def seconds(self) -> float:
         """All three."""
         return self.fine_tuning_seconds + self.adaptation_seconds + self.segmentation_seconds
+
+
+class FineTuner(Protocol):
+    """``fine_tune_object``, or what gives the same state by another way."""
+
+    def __call__(
+        self,
+        adapted: AdaptedObject,
+        rates: list[Tensor],
+        T: int,
+        config: SegmentationConfig,
+        seed: int,
+        time_budget: float = math.inf,
+        on_step: Callable[[int], None] = lambda steps: None,
+    ) -> None: ...
 
 
 def fine_tune_object(
@@ -114,6 +132,7 @@ def fine_tune_object(
         if adapted.diverged:
             break
         adapted.steps = adapted.state = step + 1
+        adapted.computed += 1
         on_step(adapted.steps)
         if best is not None:
             best.consider(adapted.steps)

@@ -1,6 +1,7 @@
 """Settings of test time, as data."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from eosvos.data.augment import AugmentationConfig
@@ -23,6 +24,10 @@ with it J&F was a point higher on held-out training sequences (docs/results.md).
 class SegmentationConfig:
     """Test time (the authors' release: ``util/evaluate.py``), but for the number of fine-tuning steps T."""
 
+    rate_scale: float = 1.0
+    """Factor of the learning rates."""
+    input_scale: float = 1.0
+    """Size of the frames that the model sees, in each direction, relative to that of training."""
     transforms: int = 3
     """Copies of the first frame in the batch of each fine-tuning step, every one flipped, turned, zoomed and shifted
     anew; 0: the frame as it is."""
@@ -44,6 +49,10 @@ class SegmentationConfig:
     left out."""
 
     def __post_init__(self) -> None:
+        if not (self.rate_scale > 0 and isfinite(self.rate_scale)):
+            raise ValueError(f"rate_scale: must be above 0, got {self.rate_scale}")
+        if not 0.25 <= self.input_scale <= 4:
+            raise ValueError(f"input_scale: must be within 0.25 and 4, got {self.input_scale}")
         for name in ("transforms", "online_interval"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: must be at least 0, got {getattr(self, name)}")
@@ -58,5 +67,8 @@ class SegmentationConfig:
         if not 0 < self.online_threshold < 1:
             raise ValueError(f"online_threshold: must be above 0 and below 1, got {self.online_threshold}")
 
+
+FINE_TUNING = ("rate_scale", "input_scale", "transforms")
+"""What fine-tuning depends on; the other fields are of what follows it."""
 
 DEFAULTS = SegmentationConfig()

@@ -20,6 +20,7 @@ from eosvos.model.mask_rcnn import MaskRCNN, paste
 from eosvos.segmentation.adaptation import (
     JITTER,
     AdaptedObject,
+    FineTuner,
     LabelledFrame,
     adapt_online,
     fine_tune_object,
@@ -67,12 +68,16 @@ class OneShotSegmenter:
         config: SegmentationConfig = DEFAULTS,
         seed: int = 0,
         device: str = "cpu",
+        fine_tuner: FineTuner = fine_tune_object,
     ) -> None:
         """The seed is of the transforms, of the samples drawn while fine-tuning, and of the jitter; at least 0."""
         self.optimization = optimization
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
+        self._fine_tuner = fine_tuner
+        model = optimization.config
+        self._sides = round(config.input_scale * model.short_side), round(config.input_scale * model.long_side)
 
     def segment(
         self,
@@ -120,7 +125,7 @@ class OneShotSegmenter:
                 raise BadInput(
                     f"frame {position} has {_by(own)} pixels, the first one {_by(size)}; export all frames at one size"
                 )
-            small = resized(image, self.optimization.config.short_side, self.optimization.config.long_side)
+            small = resized(image, *self._sides)
             given = self._given(masks, position, size) if position in masks else {}
             if not alive and not given and position == max(masks):
                 raise BadInput(f"{_mask_of(position)} has no object; draw at least one value above 0 into it")
@@ -129,7 +134,7 @@ class OneShotSegmenter:
                 new = _same(earlier.pop(object_id, None), position, alive.get(object_id))
                 new = new or self._new(object_id, small, mask, position, alive.get(object_id))
                 left = time_budget * number / len(given) - (time.perf_counter() - began)
-                fine_tune_object(new, rates, T, self.config, self.seed, left, partial(on_step, object_id))
+                self._fine_tuner(new, rates, T, self.config, self.seed, left, partial(on_step, object_id))
                 if new.diverged and not keep_going:
                     raise FloatingPointError(
                         f"object {object_id}: fine-tuning on frame {position} diverged within {T} steps; lower the "
@@ -237,15 +242,15 @@ class OneShotSegmenter:
     def _small_mask(self, mask: Tensor) -> Tensor:
         """(H, W) bool -> (h, w) uint8 at the model's input size; an object too small for it keeps every pixel that it
         touches."""
-        config = self.optimization.config
-        small = resized(mask.to(torch.uint8), config.short_side, config.long_side)
+        small = resized(mask.to(torch.uint8), *self._sides)
         if mask.any() and not small.any():
             pooled = torch.nn.functional.adaptive_max_pool2d(mask[None].float(), (small.shape[0], small.shape[1]))
             small = pooled[0].to(torch.uint8)
         return small
 
     def _rates(self) -> list[Tensor]:
-        return [rate.to(self.device) for rate in self.optimization.fine_tuning_rates()]
+        scale = self.config.rate_scale
+        return [scale * rate.to(self.device) for rate in self.optimization.fine_tuning_rates()]
 
     def _initialization(self, model: MaskRCNN) -> list[Tensor]:
         return [self.optimization.initialization[name].to(self.device) for name, _ in model.named_parameters()]

@@ -8,24 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from mlflow import MlflowClient
 from PIL import Image
 from rich.console import Console
 
 from cluster import evaluation_tasks, run_folder
-from cluster.config import Evaluation, MetaTraining
+from cluster.config import Evaluation
 from cluster.evaluation import SequencesFailedError, evaluate, evaluate_all
 from cluster.tracking import RUN_FILE
 from eosvos.data.palette import DAVIS_PALETTE
-from eosvos.data.parquet import encode, open_dataset
-from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.data.parquet import open_dataset
 from eosvos.errors import BadInput
-from eosvos.learning.inner_loop import fine_tune
-from eosvos.learning.optimization import Optimization, load, save
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.optimization import load, save
 from eosvos.metrics.sequence_scores import score_sequence
-from eosvos.model.weights import initial_model
 
 QUIET = Console(quiet=True)
 RATES = (0.01, 0.05)
@@ -33,42 +28,18 @@ MEASURES = ("j_mean", "f_mean", "j_and_f")
 
 
 @pytest.fixture(scope="module")
-def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``held``, two sequences; ``parent.safetensors`` and ``meta.safetensors``, the same initialization.
-
-    It has seen the first object of each, so that there is something to score.
-    """
-    folder = tmp_path_factory.mktemp("evaluation")
-    encode(synthetic("held", 2, SyntheticSettings(size=64, frames=4)), folder / "held", {"made": "for tests"})
-    model, _ = initial_model(training.model, "none", 3)
-    frames = [sequence.frame(0) for sequence in open_dataset(folder / "held").sequences]
-    batch = model.batch([image for image, _ in frames], [(mask == 1).to(torch.uint8) for _, mask in frames])
-    fine_tune(
-        model,
-        batch,
-        list(initial_rates(model, RatesConfig(rate_form="linear", initial_rate=0.1)).learned.values()),
-        range(150),
-        (0,),
-    )
-    parent = Optimization(training.model, model.state_dict(), None, {"step": 7})
-    save(parent, folder / "parent.safetensors")
-    save(replace(parent, rates=initial_rates(model, RatesConfig(initial_rate=0.05))), folder / "meta.safetensors")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def learned(folder: Path, ray_here: None) -> Evaluation:
+def learned(trained: Path, ray_here: None) -> Evaluation:
     """An evaluation that was done, with the checkpoint's own rates."""
-    evaluation = Evaluation(folder / "meta.safetensors", str(folder / "held"), folder / "learned", T=(0, 3))
+    evaluation = Evaluation(trained / "meta.safetensors", str(trained / "held"), trained / "learned", T=(0, 3))
     evaluate(evaluation, QUIET)
     return evaluation
 
 
 @pytest.fixture(scope="module")
-def grid(folder: Path, ray_here: None) -> Evaluation:
+def grid(trained: Path, ray_here: None) -> Evaluation:
     """An evaluation that was done, of the parent at two single rates."""
-    data, out = str(folder / "held"), folder / "grid"
-    evaluation = Evaluation(folder / "parent.safetensors", data, out, T=(0, 3), learning_rate=RATES)
+    data, out = str(trained / "held"), trained / "grid"
+    evaluation = Evaluation(trained / "parent.safetensors", data, out, T=(0, 3), learning_rate=RATES)
     evaluate(evaluation, QUIET)
     return evaluation
 

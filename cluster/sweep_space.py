@@ -1,0 +1,107 @@
+"""What a sweep tries: test-time settings, as values for each field."""
+
+import itertools
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from eosvos.errors import BadInput
+from eosvos.segmentation.config import DEFAULTS, FINE_TUNING, SegmentationConfig
+
+Reset = Literal["first_frame", "none", "initialization"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to segment.
+
+    Attributes:
+        T: fine-tuning steps.
+        segmentation: the rest of test time.
+    """
+
+    T: int
+    segmentation: SegmentationConfig
+
+    @property
+    def name(self) -> str:
+        """T, and what differs from the defaults; a folder's name, another one for every setting."""
+        different = (
+            f",{field.name}={getattr(self.segmentation, field.name)}"
+            for field in fields(self.segmentation)
+            if getattr(self.segmentation, field.name) != getattr(DEFAULTS, field.name)
+        )
+        return f"T={self.T}{''.join(different)}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Values to try; a field with one value is left at it."""
+
+    T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = (10,)
+    """Numbers of fine-tuning steps."""
+    rate_scale: tuple[float, ...] = (DEFAULTS.rate_scale,)
+    """Factors of the learning rates."""
+    input_scale: tuple[float, ...] = (DEFAULTS.input_scale,)
+    """Sizes of the frames that the model sees, relative to those of training."""
+    transforms: tuple[int, ...] = (DEFAULTS.transforms,)
+    """Numbers of transforms of the first frame in a fine-tuning batch; 0: the frame as it is."""
+    box_propagation: tuple[bool, ...] = (DEFAULTS.box_propagation,)
+    """With and without jittered copies of the last box among the proposals."""
+    online_interval: tuple[int, ...] = (DEFAULTS.online_interval,)
+    """Frames between online adaptations; 0: none."""
+    online_steps: tuple[int, ...] = (DEFAULTS.online_steps,)
+    """Steps of each online adaptation."""
+    online_frames: tuple[int, ...] = (DEFAULTS.online_frames,)
+    """Lately segmented frames to learn from in an online adaptation."""
+    online_reset: tuple[Reset, ...] = (DEFAULTS.online_reset,)
+    """States that an online adaptation starts from."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{field.name}: needs different values, got {values}")
+        if min(self.T) < 0:
+            raise ValueError(f"T: needs values of at least 0, got {self.T}")
+
+    @property
+    def values(self) -> dict[str, tuple[Any, ...]]:
+        """Field -> values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def settings(space: Space) -> list[Setting]:
+    """All different combinations, T rising slowest; those that contradict themselves are left out.
+
+    Raises:
+        BadInput: every combination contradicts itself, or a value that can never be right.
+    """
+    found: dict[Setting, None] = {}
+    refused = ""
+    for values in itertools.product(*space.values.values()):
+        try:
+            found[setting_of(dict(zip(space.values, values, strict=True)))] = None
+        except ValueError as error:
+            refused = str(error)
+    if not found:
+        raise BadInput(refused)
+    return list(found)
+
+
+def setting_of(values: dict[str, Any]) -> Setting:
+    """One combination: fields that change nothing in it have their defaults, so that equal settings are equal.
+
+    Raises:
+        ValueError: it contradicts itself.
+    """
+    T, rest = values["T"], {name: value for name, value in values.items() if name != "T"}
+    segmentation = SegmentationConfig(**rest)
+    if segmentation.online_interval == 0:
+        online = (field.name for field in fields(segmentation) if field.name.startswith("online_"))
+        segmentation = replace(segmentation, **{name: getattr(DEFAULTS, name) for name in online})
+        if T == 0:  # nothing is learned, so that only the size matters of what fine-tuning depends on
+            idle = (name for name in FINE_TUNING if name != "input_scale")
+            segmentation = replace(segmentation, **{name: getattr(DEFAULTS, name) for name in idle})
+    return Setting(T, segmentation)
