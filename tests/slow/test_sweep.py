@@ -1,0 +1,115 @@
+"""Sweeps as a user runs them: killed and gone on with, and with trials stopped early against all of them in full."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from cluster import run_folder
+from cluster.config import Sweep
+from cluster.journal import Journal, digest
+from cluster.presets import SWEEP
+from cluster.sweep import sweep
+from cluster.sweep_space import Space
+from cluster.sweep_trial import TRIALS
+from eosvos.data.demo_video import demo_video
+from eosvos.data.parquet import encode, open_dataset
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.metrics.pareto import clearly_better
+from eosvos.metrics.table import Row
+
+pytestmark = pytest.mark.slow
+
+JOB = Path(__file__).parents[2] / "jobs" / "sweep.py"
+SEQUENCES = 8
+SCORES = ("name", "status", "sequences", "j_mean", "f_mean", "j_and_f")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight short sequences."""
+    folder = tmp_path_factory.mktemp("sweep") / "held"
+    encode(synthetic("held", SEQUENCES, SyntheticSettings(frames=4)), folder, {"made": "for tests"})
+    return folder
+
+
+def _journals(out: Path) -> dict[Path, int]:
+    return {path.relative_to(out): path.stat().st_mtime_ns for path in out.glob(f"{TRIALS}/*/journal/*.json")}
+
+
+def _rows(out: Path) -> list[Row]:
+    rows: list[Row] = pq.read_table(out / "sweep.parquet").to_pylist()
+    return rows
+
+
+def test_a_sweep_that_was_killed_goes_on(data: Path, tracking: str, tmp_path: Path) -> None:
+    """SIGKILL when a third of its trials are through: none of these is computed again, and the scores are the same."""
+    few = [f"held-0000{number}" for number in range(3)]
+    command = [sys.executable, str(JOB), "--data", str(data), "--sequences", *few, "--stop-early", "False"]
+    command += ["-T", "0", "1", "2", "--transforms", "0", "1", "--rate-scale", "1", "--out"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while len(_journals(killed)) < 2 * len(few) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = _journals(killed)
+    assert 2 * len(few) <= len(before) < 5 * len(few)
+    for out in (killed, whole):
+        subprocess.run([*command, str(out)], env=environment, check=True, stdout=subprocess.DEVNULL, timeout=600)
+    assert {path: time for path, time in _journals(killed).items() if path in before} == before
+    assert [[row[name] for name in SCORES] for row in _rows(killed)] == [
+        [row[name] for name in SCORES] for row in _rows(whole)
+    ]
+
+
+def test_the_front_is_that_of_the_exhaustive_grid(data: Path, ray_here: None, tmp_path: Path) -> None:
+    """Trials that were stopped early are finished in a copy; what that adds to the front is there already, or as good.
+
+    With SWEEP_DEMO=1 of the whole demo, which takes ten minutes.
+    """
+    config = Sweep(data=str(data), space=Space(T=(0, 1, 2, 5), transforms=(0, 1), rate_scale=(0.2, 1.0)), rungs=(4,))
+    if os.environ.get("SWEEP_DEMO"):
+        config = replace(SWEEP["demo"], data=str(demo_video(tmp_path, "held")))
+    began = time.monotonic()
+    console = Console(soft_wrap=True)
+    early = sweep(replace(config, out=tmp_path / "early"), console)
+    seconds = time.monotonic() - began
+    statuses = [row["status"] for row in early.rows]
+    print(f"{len(statuses)} settings, {statuses.count('stopped')} stopped, {seconds:.0f} s")
+    assert len(statuses) >= 12
+    assert "stopped" in statuses
+    shutil.copytree(tmp_path / "early" / TRIALS, tmp_path / "all" / TRIALS)
+    for file in (tmp_path / "all" / TRIALS).glob("*/config.json"):
+        file.write_text(file.read_text().replace(str(tmp_path / "early"), str(tmp_path / "all")))
+    exhaustive_config = replace(config, out=tmp_path / "all", stop_early=False)
+    run_folder.claim(tmp_path / "all", exhaustive_config)
+    exhaustive = sweep(exhaustive_config, console)
+    assert {row["status"] for row in exhaustive.rows} == {"complete"}
+    kept = {row["name"] for row in early.front}
+    in_full = {row["name"]: row for row in exhaustive.rows}
+    for row in exhaustive.front:
+        scores = _scores(exhaustive_config, row["name"])
+        assert row["name"] in kept or any(
+            in_full[name]["seconds_per_frame"] <= row["seconds_per_frame"]
+            and not clearly_better(scores, _scores(exhaustive_config, name))
+            for name in kept
+        )
+
+
+def _scores(config: Sweep, name: str) -> list[float]:
+    """J&F of every object of a setting, in the order of the sequences' names."""
+    assert config.out is not None
+    inputs = digest(config.checkpoint, open_dataset(config.data).hash)
+    entries = Journal(config.out / TRIALS / name, inputs).entries()
+    return [own.scores.j_and_f for key in sorted(entries) for own in entries[key].results[0].objects]
