@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Two files of tests at a time: much of a test's time is the start of its Ray cluster, which one core waits for.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: setup test test-fast lint demo
 
@@ -15,10 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
 
 lint: setup
 	$(BIN)/ruff check .

@@ -36,9 +36,11 @@ def follow(
         tracker: of the run.
         validation: None where nothing is held out.
     """
-    unlogged = _not_logged(rows, tracker, "kept")
+    last = tracker.last_step("kept")  # also of steps that a kill undid and that are taken again now
+    unlogged = [_metrics(row) for row in rows if row["step"] > last]
     if validation:
-        unlogged += _not_logged(validation.rows(), tracker, AT_T)
+        last_validated = tracker.last_step(AT_T)
+        unlogged += [_metrics(row) for row in validation.rows() if row["step"] > last_validated]
     shown = logged = time.monotonic()
     recent: deque[Row] = deque(rows[-COLLAPSE_STEPS:], maxlen=COLLAPSE_STEPS)
     while True:
@@ -52,7 +54,8 @@ def follow(
             if task["loss_at_T"] is None:
                 print(f"step {row['step']}: dropped a task whose loss is not finite: {_name(task)}")
         recent.append(row)
-        unlogged.append(_metrics(row))
+        if row["step"] > last:
+            unlogged.append(_metrics(row))
         final = row["step"] == training.outer.steps
         if final or time.monotonic() - shown > 5:
             pace = statistics.median(row["seconds"] for row in list(recent)[-21:])
@@ -91,11 +94,6 @@ def _validated(validation: Validation, training: Training, timeout: float = 0) -
     for step in validation.failed.keys() - failed:
         print(f"the validation of step {step} failed: {validation.failed[step]}; training goes on", flush=True)
     return row
-
-
-def _not_logged(rows: list[Row], tracker: Tracker, name: str) -> list[tuple[int, Mapping[str, float]]]:
-    last = tracker.last_step(name) if rows else 0
-    return [_metrics(row) for row in rows if row["step"] > last]
 
 
 def collapse_warning(rows: list[Row]) -> str:
