@@ -92,9 +92,7 @@ EVALUATION: dict[str, Evaluation] = {
 """Of jobs/evaluate.py; the named ones are the paper's (Table 2)."""
 
 SWEEP: dict[str, Sweep] = {
-    "demo": Sweep(
-        space=Space(T=(0, 1, 2, 5, 10, 20), transforms=(0, 3), rate_scale=(0.5, 1.0)), rungs=(4, 8), target_fps=10.0
-    ),
+    "demo": Sweep(space=Space(T=(0, 1, 2, 5, 10, 20), transforms=(0, 3), rate_scale=(0.5, 1.0)), rungs=(4, 8)),
     "figure3": Sweep(space=Space(T=(0, 1, 2, 5, 10, 20, 50, 100), online_interval=(0, 5)), stop_early=False),
     "schedule": Sweep(
         space=Space(

@@ -59,7 +59,7 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
             work in the folder.
         TrialsFailedError: some settings have no result.
     """
-    config = _resolved(config)
+    config = resolved(config)
     assert config.out is not None
     uri = tracking_uri()
     to_try = settings(config.space)
@@ -98,7 +98,7 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
     return results
 
 
-def _resolved(config: Sweep) -> Sweep:
+def resolved(config: Sweep) -> Sweep:
     """With absolute paths. Raises BadInput for relative ones in a submitted job, and for no data."""
     if not config.data:
         raise BadInput("--data: name an encoded dataset; make one with jobs/encode_dataset.py")

@@ -27,6 +27,10 @@ SUGGESTED = "suggested.jsonl"
 """In a sweep's folder: the values that a searcher suggested, in order."""
 
 
+RUNS = "mlflow"
+"""In a sweep's folder: which of MLflow's runs is whose."""
+
+
 def suggested(folder: Path) -> list[dict[str, Any]]:
     """What was suggested so far in a sweep; a searcher that goes on is told to begin with it."""
     path = folder / SUGGESTED
@@ -125,7 +129,8 @@ def _log(parent: Tracker, setting: Setting, status: str, shared: SharedByTrials)
     names = [shared.dataset.sequences[index].name for index in shared.order]
     entries: list[Entry] = [entry for name in names if (entry := journal.entry(name)) is not None]
     parameters: dict[str, Any] = {"T": setting.T} | to_dict(setting.segmentation)
-    child = parent.child(setting.name, journal.out, parameters)
+    assert shared.sweep.out is not None
+    child = parent.child(setting.name, shared.sweep.out / RUNS / setting.name, parameters)
     child.tags({"status": status})
     rows: list[dict[str, Any]] = []
     for number, entry in enumerate(entries, 1):

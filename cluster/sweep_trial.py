@@ -85,6 +85,7 @@ def run_trial(config: dict[str, Any], shared: SharedByTrials, optimization: Opti
     evaluation, journal = shared.evaluation(setting), shared.journal(setting)
     run_folder.claim(journal.out, evaluation)
     rows: list[Row] = []
+    learned = ray.put(optimization)
     for number, index in enumerate(shared.order, 1):
         with locked(journal.out, wait=True):  # a searcher may try a setting twice at once
             entry = journal.entry(shared.dataset.sequences[index].name)
@@ -92,7 +93,7 @@ def run_trial(config: dict[str, Any], shared: SharedByTrials, optimization: Opti
                 task = ray.remote(evaluate_once).options(
                     num_cpus=evaluation.threads_per_task, num_gpus=evaluation.gpus_per_task, max_retries=0
                 )
-                results, masks = ray.get(task.remote(optimization, index, evaluation, shared))
+                results, masks = ray.get(task.remote(learned, index, evaluation, shared))
                 names = sequence_of(shared.dataset, index, evaluation).frame_names
                 entry = journal.add(results, masks, names)
         rows += [row for result in entry.results for row in object_rows(result.objects)]

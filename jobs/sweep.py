@@ -7,12 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cluster import run_folder
 from cluster.config import Sweep
 from cluster.presets import SWEEP
 from cluster.run_folder import absolute_path
-from cluster.sweep import TrialsFailedError, sweep
+from cluster.sweep import FREE, TrialsFailedError, resolved, sweep
 from eosvos.cli import parse_preset, run, to_dict
 from eosvos.data.demo_video import demo_video
+from eosvos.learning.optimization import load
 
 DESCRIPTION = """Try test-time settings on an encoded dataset: a table, the front of J&F against speed, one to take.
 
@@ -33,10 +35,14 @@ Examples:
 def main() -> None:
     config, preset = parse_preset(Sweep, SWEEP, DESCRIPTION)
     out = absolute_path(config.out or Path("runs/sweep") / preset, "--out")
-    config = replace(config, out=out)
+    own_video = preset == "demo" and not config.data
+    config = resolved(replace(config, out=out, data=str(out / "data-held") if own_video else config.data))
     print(json.dumps(to_dict(config), indent=2))
-    if preset == "demo" and not config.data:
-        config = replace(config, data=str(demo_video(out.parent, "held")))
+    if own_video:
+        load(config.checkpoint)  # to refuse what is none before anything is written
+        run_folder.check(out, config, free=FREE)
+        run_folder.claim(out, config)
+        demo_video(out, "held")
     try:
         sweep(config, Console(soft_wrap=True, highlight=False))
     except TrialsFailedError as error:

@@ -40,7 +40,7 @@ def pareto_front(rows: Sequence[Row], published: Sequence[PublishedResult] = ())
     speed_axes(axes, "frames per second of one object, fine-tuning included", published)
     bare(axes, grid=False)
     figure.draw_without_rendering()
-    label_points(axes, labels, [np.column_stack((fps, scores))])
+    label_points(axes, labels, [np.column_stack((fps, scores))] if best else [])
     return figure
 
 

@@ -17,11 +17,14 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
 from cluster import checkpoints
 from cluster.config import MetaTraining
 from cluster.tracking import RUN_FILE
 from eosvos.cli import to_dict
+from eosvos.data.palette import encode_mask
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +155,17 @@ def test_a_submitted_job_resumes_with_edited_code(
     assert (out / RUN_FILE).read_text() == run
     logged = MlflowClient(uri).get_metric_history(run.split()[1], "loss_at_T")
     assert {metric.step for metric in logged} == set(range(1, STEPS + 1))
+
+    # What was trained segments a video, also in a job.
+    (sequence,) = synthetic("held", 1, SyntheticSettings(size=64, frames=3))
+    (tmp_path / "clip").mkdir()
+    for position, name in enumerate(sequence.frame_names):
+        image, mask = sequence.frame(position)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "clip" / f"{name}.png")
+        if position == 0 and mask is not None:
+            (tmp_path / "first.png").write_bytes(encode_mask(mask))
+    segment = ("--", "python", "jobs/segment.py", "--checkpoint", out / "last.safetensors", "-T", 1, "--video")
+    segment = (*segment, tmp_path / "clip", "--mask", tmp_path / "first.png", "--out", tmp_path / "segmented")
+    segmented = ray_command("submit", *working_dir, *segment)
+    assert segmented.returncode == 0, segmented.stdout + segmented.stderr
+    assert len(list((tmp_path / "segmented" / "masks").iterdir())) == 3
