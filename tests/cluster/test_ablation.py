@@ -20,6 +20,7 @@ from eosvos.cli import flattened, to_dict
 from eosvos.errors import BadInput
 from eosvos.segmentation.config import SegmentationConfig
 
+STEPS = 6
 BARE = SegmentationConfig(transforms=0, box_propagation=False)
 
 
@@ -85,24 +86,37 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     monkeypatch.setattr(comparison, "WIDENINGS", 1)  # of a model that knows nothing no rate is best
     parent = Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
     parent = replace(parent, held_out=0.25)
-    meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
+    outer = replace(training.outer, steps=STEPS)
+    meta = replace(training, held_out=0.25, validate_every=STEPS, validation_frames=3, outer=outer)
     rows = [
         AblationRow("searched", 33.6, 2, parent, None, BARE),
         AblationRow("searched", None, 1, parent, None, BARE),
         AblationRow("+ learned", 71.2, 2, parent, meta, SegmentationConfig()),
+        AblationRow(
+            "second order, as long", None, 2, parent, replace(meta, order="second"), SegmentationConfig(), True
+        ),
     ]
     ablation = Ablation(str(encoded), tmp_path / "out", (0.001, 0.003))
     summary = ablate(rows, ablation, Console(quiet=True))
+    name = "meta-group-lovasz_hinge-neuron"
     trained = sorted(path.name for path in (tmp_path / "out" / "seed-0").glob("[pm]*"))
-    assert trained == ["meta-group-lovasz_hinge-neuron", "parent-group-lovasz_hinge"]
+    assert trained == [name, f"{name}-second", f"{name}-second-same-time", "parent-group-lovasz_hinge"]
     assert [(row["row"], row["T"], row["published_j_and_f"]) for row in summary] == [
         ("searched", 2, 33.6),
         ("searched", 1, None),
         ("+ learned", 2, 71.2),
+        ("second order, as long", 2, None),
     ]
-    assert [row["learning_rates"] == "" for row in summary] == [False, False, True]
+    assert [row["learning_rates"] == "" for row in summary] == [False, False, True, True]
     assert all(row["objects"] == 12 for row in summary)
-    assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 3
+    assert (summary[0]["to_first"], summary[0]["to_first_se"]) == (0, 0)
+    assert summary[2]["to_first"] == pytest.approx(summary[2]["j_and_f"] - summary[0]["j_and_f"])
+    # Second order for as long as the first row that learns takes fewer steps than that.
+    folders = [tmp_path / "out" / "seed-0" / f"{name}{ending}" for ending in ("", "-second", "-second-same-time")]
+    steps = [json.loads((folder / "config.json").read_text())["outer"]["steps"] for folder in folders]
+    assert steps[0] == steps[1] == STEPS
+    assert 1 <= steps[2] < STEPS
+    assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 4
     searches = list((tmp_path / "out" / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
     assert searches
     assert not any(
@@ -138,28 +152,6 @@ def test_choices_differ_from_the_preset_in_one_thing() -> None:
         {"order": "second"},
     ]
     assert [row.same_time for row in rows] == [False, False, False, True, False, True]
-
-
-@pytest.mark.slow
-def test_the_same_time_is_another_number_of_steps(
-    ray_here: None, training: MetaTraining, encoded: Path, tmp_path: Path
-) -> None:
-    """A row of second order as long as the first row takes fewer steps than that."""
-    parent = Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
-    meta = replace(training, outer=replace(training.outer, steps=6))
-    rows = [row for row in choices(parent, meta, 2) if row.name in ("the preset", "second order, as long")]
-    summary = ablate(rows, Ablation(str(encoded), tmp_path / "out", (0.001,), (3,)), Console(quiet=True))
-    assert [row["objects"] for row in summary] == [12, 12]
-    assert (summary[0]["to_first"], summary[0]["to_first_se"]) == (0, 0)
-    assert summary[1]["to_first"] == pytest.approx(summary[1]["j_and_f"] - summary[0]["j_and_f"])
-    name = "meta-group-lovasz_hinge-neuron"
-    steps = {
-        folder.name.removeprefix(name): json.loads((folder / "config.json").read_text())["outer"]["steps"]
-        for folder in (tmp_path / "out" / "seed-3").glob("meta-*")
-    }
-    assert steps["-second"] == steps[""] == 6
-    assert 1 <= steps["-second-same-time"] < 6
-    assert "1 seed(s)" in (tmp_path / "out" / "ablation.md").read_text()
 
 
 def test_a_rate_is_searched_for_on_held_out_sequences(training: MetaTraining, tmp_path: Path) -> None:
