@@ -161,7 +161,7 @@ def _lines(rows: Iterable[Row]) -> list[tuple[str, ...]]:
 def _terminal(results: SweepResults) -> Table:
     table = Table(title="the front: no setting is better and not slower", caption=_caption(results))
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "setting" else "right")
+        table.add_column(heading, justify="left" if heading == "setting" else "right", overflow="fold")
     for line in _lines(results.front):
         table.add_row(*line)
     return table
