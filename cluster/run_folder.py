@@ -45,7 +45,9 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
     """
     path = folder / CONFIG_FILE
     if path.is_file():
-        before, after = flattened(read_json(path)), flattened(to_dict(config))
+        # A field that is newer than the run has its default there; new fields have defaults that change nothing.
+        before = flattened(to_dict(type(config)())) | flattened(read_json(path))
+        after = flattened(to_dict(config))
         different = [
             f"{name} ({before.get(name)} there, {after.get(name)} now)"
             for name in sorted({*before, *after})

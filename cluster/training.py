@@ -29,6 +29,7 @@ from eosvos.cli import flattened, to_dict
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import held_out
 from eosvos.errors import BadInput
+from eosvos.figures import style
 from eosvos.figures.learned_rates import learned_rates
 from eosvos.figures.training_curve import training_curve
 from eosvos.learning.optimization import Optimization, differing_fields, load
@@ -38,7 +39,7 @@ from eosvos.metrics.table import write_table
 from eosvos.model.normalization import frozen_batch_norms
 from eosvos.model.weights import initial_model
 
-CURVE, RATES = "training_curve.png", "learned_rates.png"
+CURVE, RATES = "training_curve", "learned_rates"
 COMPLETE = "complete"
 """An empty file that is written when nothing is left to do."""
 
@@ -99,8 +100,8 @@ def train(training: Training) -> Path:
         tracker.artifact(last)
         if isinstance(training, MetaTraining):
             best = folder / checkpoints.BEST if validation else None
-            rates = _rates(best or last, folder)
-            for path in (*([best] if best else []), *_objects(folder), rates, _curve(folder, training.T)):
+            pictures = (*_rates(best or last, folder), *_curve(folder, training.T))
+            for path in (*([best] if best else []), *_objects(folder), *pictures):
                 tracker.artifact(path)
             if validation:
                 score = max(row[AT_T] for row in validation.rows())
@@ -247,20 +248,20 @@ def _objects(folder: Path) -> tuple[Path, Path]:
     return write_table(table, folder, "objects")
 
 
-def _rates(checkpoint: Path, folder: Path) -> Path:
-    """A picture of the learning rates in ``checkpoint``."""
+def _rates(checkpoint: Path, folder: Path) -> tuple[Path, ...]:
+    """Pictures of the learning rates in ``checkpoint``."""
     optimization = load(checkpoint)
     assert optimization.rates is not None
     learned = optimization.rates.learned
     rates = applied(list(learned.values()), optimization.rates.form, len(learned))
     named = {name: rate.numpy() for name, rate in zip(learned, rates, strict=True)}
-    return learned_rates(named, optimization.facts.get("initial_rate"), folder / RATES)
+    return style.save(learned_rates(named, optimization.facts.get("initial_rate")), folder, RATES)
 
 
-def _curve(folder: Path, T: int) -> Path:
-    """A picture of ``progress.jsonl``, beside it."""
+def _curve(folder: Path, T: int) -> tuple[Path, ...]:
+    """Pictures of ``progress.jsonl``, beside it."""
     rows = progress.read(folder)
     names = ("step", "loss_at_0", "loss_at_T", "mean_rate")
     steps, at_0, at_T, rates = ([row.get(name, math.nan) for row in rows] for name in names)
     validated = [(row["step"], row[AT_0], row[AT_T]) for row in progress.read(folder, progress.VALIDATION_FILE)]
-    return training_curve(steps, at_0, at_T, rates, T, folder / CURVE, validated)
+    return style.save(training_curve(steps, at_0, at_T, rates, T, validated), folder, CURVE)

@@ -1,14 +1,15 @@
 """How a meta-training went, on one picture."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-BEFORE, AFTER, RATE = "#9a9a9a", "#c0392b", "#2c5f8a"
+from eosvos.figures.style import INK, SERIES, bare, new_figure
+
+BEFORE, (AFTER, RATE) = INK, SERIES[:2]
 
 
 def training_curve(
@@ -17,10 +18,9 @@ def training_curve(
     loss_after: Sequence[float],
     mean_rate: Sequence[float],
     inner_steps: int,
-    path: Path,
     validations: Sequence[tuple[int, float, float]] = (),
-) -> Path:
-    """Test loss before and after fine-tuning against the outer step, J&F and the mean rate below; a PNG at ``path``.
+) -> Figure:
+    """Test loss before and after fine-tuning against the outer step, J&F and the mean rate below.
 
     Args:
         outer_steps: (N,) in rising order, N >= 1.
@@ -28,11 +28,7 @@ def training_curve(
         loss_after: (N,) the same at theta^T.
         mean_rate: (N,) mean of the learning rates.
         inner_steps: T.
-        path: of the picture; its folder exists.
         validations: outer step, J&F at 0 and J&F at T on held-out sequences, shares; none, no part of the picture.
-
-    Returns:
-        ``path``.
 
     Raises:
         ValueError: no steps, or lists of different lengths.
@@ -40,14 +36,13 @@ def training_curve(
     lengths = {len(values) for values in (outer_steps, loss_before, loss_after, mean_rate)}
     if len(lengths) > 1 or 0 in lengths:
         raise ValueError(f"a training curve needs four lists of one length, not empty; got lengths {sorted(lengths)}")
-    # Figure without pyplot: no global state, no display, safe in threads.
-    figure = Figure(figsize=(8, 7.5 if validations else 5.5), dpi=150, layout="constrained")
+    figure = new_figure(8, 7.5 if validations else 5.5)
     heights = (2.4, 1.4, 1) if validations else (2.4, 1)
     losses, *scores, rates = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
     _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})")
     losses.set_ylabel("test loss")
-    losses.legend(frameon=False)
+    losses.legend(frameon=False, labelcolor=INK)
     for axes in scores:
         for column, colour in ((1, BEFORE), (2, AFTER)):
             points = [100 * validation[column] for validation in validations]
@@ -59,11 +54,9 @@ def training_curve(
     rates.set_ylabel("mean learning rate")
     rates.set_xlabel("outer step")
     for axes in (losses, *scores, rates):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25, linewidth=0.6)
+        bare(axes)
     figure.align_ylabels()
-    figure.savefig(path, format="png")
-    return path
+    return figure
 
 
 def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, label: str) -> None:

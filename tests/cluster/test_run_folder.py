@@ -43,6 +43,17 @@ def test_where_and_how_may_differ(training: MetaTraining, tmp_path: Path) -> Non
     check(tmp_path, other, free=PLACEMENT)
 
 
+def test_a_field_that_is_newer_than_the_run_has_its_default_there(training: MetaTraining, tmp_path: Path) -> None:
+    claim(tmp_path, training)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["segmentation"]["box_propagation"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    check(tmp_path, training)
+    without = replace(training.segmentation, box_propagation=False)
+    with pytest.raises(BadInput, match=r"segmentation\.box_propagation \(True there, False now\)"):
+        check(tmp_path, replace(training, segmentation=without))
+
+
 def test_a_folder_of_something_else_is_left_alone(training: MetaTraining, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(BadInput, match="exists and is no run's folder; give another --out"):

@@ -86,11 +86,13 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
         "config.json",
         "last.safetensors",
         "learned_rates.png",
+        "learned_rates.svg",
         RUN_FILE,
         "objects.csv",
         "objects.parquet",
         "progress.jsonl",
         "training_curve.png",
+        "training_curve.svg",
     ]
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
         f"step-{step:06d}{kind}.safetensors" for step in (1, 2) for kind in (".optimizer", "")
@@ -119,7 +121,8 @@ def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
     for name in ("loss_at_0", "loss_at_T", "helped", "mean_rate", "kept"):
         logged = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
         assert sorted(logged) == [(row["step"], row[name]) for row in _rows(by_workers[2])]
-    artifacts = {"last.safetensors", "learned_rates.png", "training_curve.png", "objects.csv", "objects.parquet"}
+    pictures = {f"{name}.{kind}" for name in ("learned_rates", "training_curve") for kind in ("png", "svg")}
+    artifacts = {"last.safetensors", "objects.csv", "objects.parquet", *pictures}
     assert {file.path for file in client.list_artifacts(run_id)} == artifacts
 
 
