@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from cluster import comparison
+from cluster import comparison, progress
 from cluster.ablation import Ablation, ablate
 from cluster.ablation_rows import AblationRow, choices, table_1
 from cluster.config import MetaTraining, Training
@@ -111,11 +111,12 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert all(row["objects"] == 12 for row in summary)
     assert (summary[0]["to_first"], summary[0]["to_first_se"]) == (0, 0)
     assert summary[2]["to_first"] == pytest.approx(summary[2]["j_and_f"] - summary[0]["j_and_f"])
-    # Second order for as long as the first row that learns takes fewer steps than that.
+    # Second order for as long as the first row that learns: as many steps as its own pace makes of that time.
     folders = [tmp_path / "out" / "seed-0" / f"{name}{ending}" for ending in ("", "-second", "-second-same-time")]
     steps = [json.loads((folder / "config.json").read_text())["outer"]["steps"] for folder in folders]
     assert steps[0] == steps[1] == STEPS
-    assert 1 <= steps[2] < STEPS
+    first, second = (sum(row["seconds"] for row in progress.read(folder)) for folder in folders[:2])
+    assert steps[2] == max(round(STEPS * first / second), 1)
     assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 4
     searches = list((tmp_path / "out" / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
     assert searches
