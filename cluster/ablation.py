@@ -1,5 +1,6 @@
 """Ablations: every row of a table from runs of its own."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,10 +139,17 @@ def _meta(meta: MetaTraining, parent: Path, seed: int, out: Path) -> MetaTrainin
 
 def _steps_of_same_time(training: MetaTraining, reference: MetaTraining) -> int:
     """Outer steps of ``training`` that take as long as all of ``reference``; both have run for the pace to be known."""
-    seconds, other = (
-        float(sum(row["seconds"] for row in progress.read(train(one).parent))) for one in (training, reference)
-    )
-    return max(round(training.outer.steps * other / seconds), 1)
+    own, other = (progress.read(train(one).parent) for one in (training, reference))
+    return steps_of_same_time(own, other)
+
+
+def steps_of_same_time(rows: Sequence[progress.Row], reference: Sequence[progress.Row]) -> int:
+    """Outer steps at the median pace of one training's progress in the time of all of another's at its own.
+
+    The median, as a first step has the start of the workers in it, and a few are held up by other work.
+    """
+    own, other = (float(statistics.median(row["seconds"] for row in part)) for part in (rows, reference))
+    return max(round(len(reference) * other / own), 1)
 
 
 HEADINGS = ("row", "T", "J", "F", "J&F", "to the first", "paper's J&F")

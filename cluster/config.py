@@ -196,6 +196,9 @@ class Sweep:
     """Size of the cache of fine-tuned models, at most; it is removed at the end."""
 
     def __post_init__(self) -> None:
+        # What both have has the same limits.
+        shared = ("frames", "seed", "threads_per_task", "gpus_per_task")
+        Evaluation(**{name: getattr(self, name) for name in shared})
         if self.samples < 1:
             raise ValueError(f"samples: must be at least 1, got {self.samples}")
         if not self.rungs or min(self.rungs) < 2 or list(self.rungs) != sorted(set(self.rungs)):

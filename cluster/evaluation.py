@@ -58,6 +58,7 @@ def evaluate_all(evaluations: SequenceOf[Evaluation], console: Console) -> None:
         other = by_folder.setdefault(evaluation.out, evaluation)
         if other is not evaluation:
             raise BadInput(f"--data {evaluation.data}: {other.data} has the same name; evaluate it with another --out")
+    for evaluation in evaluations[1:]:  # the first one is checked by its own evaluation, before anything is done
         dataset = open_dataset(evaluation.data)
         chosen(dataset, evaluation)
         checkpoint_and_journal(evaluation, dataset)
@@ -133,7 +134,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
             result = _finish(evaluation, journal, {name: entries[name] for name in shown}, shown, background, console)
             complete = not failed
         finally:
-            _close(background, complete, uri, console)
+            close(background, complete, uri, console)
         console.print(f"report: {folder / REPORT}\nMLflow: {uri}, run {tracker.run_id}")
     if failed:
         raise _failure(failed, len(names))
@@ -188,7 +189,8 @@ def _finish(
     return EvaluationResult(rows, summary)
 
 
-def _close(background: BackgroundTracker, complete: bool, uri: str, console: Console) -> None:
+def close(background: BackgroundTracker, complete: bool, uri: str, console: Console) -> None:
+    """Waits for all to be logged, and says what is not."""
     if not background.close(failed=not complete):
         console.print(f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest")
     for refused in background.refused:

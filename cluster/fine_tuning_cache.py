@@ -47,8 +47,8 @@ class FineTuningCache:
         T: int,
         config: SegmentationConfig,
         seed: int,
-        time_budget: float = math.inf,
-        on_step: Callable[[int], None] = lambda steps: None,
+        time_budget: float,
+        on_step: Callable[[int], None],
     ) -> None:
         """As ``fine_tune_object``; corrections and time budgets are not for a cache, so they go past it."""
         if len(adapted.given) > 1 or math.isfinite(time_budget):

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from cluster import run_folder
 from cluster.config import Sweep
-from cluster.evaluation import checkpoint_and_journal, chosen, connect_for
+from cluster.evaluation import checkpoint_and_journal, chosen, close, connect_for
 from cluster.evaluation_tasks import last_line
 from cluster.provenance import run_of, run_tags
 from cluster.run_folder import absolute_address, absolute_path
@@ -89,8 +89,7 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
             background.do(lambda tracker: tracker.metrics([(0, results.counts)], timestamp=0))
             complete = not progress.failed
         finally:
-            if not background.close(failed=not complete):
-                console.print(f"MLflow does not answer at {uri}: not all is logged; the same command again logs it")
+            close(background, complete, uri, console)
         if complete:
             shutil.rmtree(config.out / CACHE, ignore_errors=True)
     if progress.failed:

@@ -58,13 +58,9 @@ class SharedByTrials:
     order: tuple[int, ...]
     inputs: str
 
-    def evaluation(self, setting: Setting) -> Evaluation:
-        """Of one setting."""
-        return evaluation_of(self.sweep, setting)
-
     def journal(self, setting: Setting) -> Journal:
         """What a setting's evaluation has found so far."""
-        out = self.evaluation(setting).out
+        out = evaluation_of(self.sweep, setting).out
         assert out is not None
         return Journal(out, self.inputs)
 
@@ -82,7 +78,7 @@ def run_trial(config: dict[str, Any], shared: SharedByTrials, optimization: Opti
     What is in the journal is reported and not computed: after a pause or a failure, and in a sweep that goes on.
     """
     setting = setting_of(config[SETTING])
-    evaluation, journal = shared.evaluation(setting), shared.journal(setting)
+    evaluation, journal = evaluation_of(shared.sweep, setting), shared.journal(setting)
     run_folder.claim(journal.out, evaluation)
     rows: list[Row] = []
     learned = ray.put(optimization)

@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -80,19 +79,11 @@ class AdaptedObject:
         return self.fine_tuning_seconds + self.adaptation_seconds + self.segmentation_seconds
 
 
-class FineTuner(Protocol):
-    """``fine_tune_object``, or what gives the same state by another way."""
-
-    def __call__(
-        self,
-        adapted: AdaptedObject,
-        rates: list[Tensor],
-        T: int,
-        config: SegmentationConfig,
-        seed: int,
-        time_budget: float = math.inf,
-        on_step: Callable[[int], None] = lambda steps: None,
-    ) -> None: ...
+FineTuner = Callable[
+    [AdaptedObject, list[Tensor], int, SegmentationConfig, int, float, Callable[[int], None]],
+    None,
+]
+"""``fine_tune_object``, or what gives the same state by another way."""
 
 
 def fine_tune_object(

@@ -70,7 +70,15 @@ class OneShotSegmenter:
         device: str = "cpu",
         fine_tuner: FineTuner = fine_tune_object,
     ) -> None:
-        """The seed is of the transforms, of the samples drawn while fine-tuning, and of the jitter; at least 0."""
+        """What to segment with, and how.
+
+        Args:
+            optimization: initialization and learning rates.
+            config: settings of test time.
+            seed: of the transforms, of the samples drawn while fine-tuning, and of the jitter; at least 0.
+            device: of the models.
+            fine_tuner: takes an object's fine-tuning steps, ``fine_tune_object`` or a way around some of them.
+        """
         self.optimization = optimization
         self.config = config
         self.seed = seed

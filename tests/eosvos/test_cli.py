@@ -196,3 +196,7 @@ def test_a_flag_with_several_values() -> None:
     assert take_values("--data", ["--database", "a"]) == ([], ["--database", "a"])
     with pytest.raises(BadInput, match=r"--data: expected at least one argument"):
         take_values("--data", ["--data"])
+
+
+def test_one_value_in_a_file_where_there_may_be_several() -> None:
+    assert merged(Inner, None, {"widths": 5}, "a file").widths == (5,)

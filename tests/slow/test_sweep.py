@@ -78,7 +78,8 @@ def test_the_front_is_that_of_the_exhaustive_grid(data: Path, ray_here: None, tm
 
     With SWEEP_DEMO=1 of the whole demo, which takes ten minutes.
     """
-    config = Sweep(data=str(data), space=Space(T=(0, 1, 2, 5), transforms=(0, 1), rate_scale=(0.2, 1.0)), rungs=(4,))
+    # Rates of a thousandth learn nothing: with them T = 20 is far slower than T = 1 and far worse, on any machine.
+    config = Sweep(data=str(data), space=Space(T=(0, 1, 2, 20), transforms=(0, 1), rate_scale=(0.001, 1.0)), rungs=(4,))
     if os.environ.get("SWEEP_DEMO"):
         config = replace(SWEEP["demo"], data=str(demo_video(tmp_path, "held")))
     began = time.monotonic()
@@ -88,8 +89,7 @@ def test_the_front_is_that_of_the_exhaustive_grid(data: Path, ray_here: None, tm
     statuses = [row["status"] for row in early.rows]
     print(f"{len(statuses)} settings, {statuses.count('stopped')} stopped, {seconds:.0f} s")
     assert len(statuses) >= 12
-    if os.environ.get("SWEEP_DEMO"):  # on a busy machine the times of so little work may beat any front
-        assert "stopped" in statuses
+    assert "stopped" in statuses
     shutil.copytree(tmp_path / "early" / TRIALS, tmp_path / "all" / TRIALS)
     for file in (tmp_path / "all" / TRIALS).glob("*/config.json"):
         file.write_text(file.read_text().replace(str(tmp_path / "early"), str(tmp_path / "all")))

@@ -1,4 +1,4 @@
-"""A training curve is a picture of known size for any history, and its smoothing is a mean."""
+"""A training curve can be drawn of any history, and its smoothing is a mean."""
 
 import numpy as np
 import pytest
