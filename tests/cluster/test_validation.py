@@ -100,7 +100,7 @@ def test_a_run_whose_last_validation_a_kill_cut_short(
     """It looks like the finished run without the last validation and what came after; the same command ends it."""
     shutil.copytree(run, tmp_path / "run")
     folder = tmp_path / "run"
-    for name in (CURVE, COMPLETE):
+    for name in (f"{CURVE}.png", COMPLETE):
         (folder / name).unlink()
     shutil.copy(folder / "last.safetensors", checkpoints.candidate(folder, 3))
     rows = progress.read(folder, progress.VALIDATION_FILE)
@@ -110,7 +110,7 @@ def test_a_run_whose_last_validation_a_kill_cut_short(
     assert "validated step 3: J&F" in capsys.readouterr().out
     assert progress.read(folder, progress.VALIDATION_FILE) == rows
     assert load(folder / checkpoints.BEST).facts["step"] == best
-    assert (folder / CURVE).is_file()
+    assert (folder / f"{CURVE}.png").is_file()
     assert checkpoints.candidates(folder) == []
     train(replace(validating, out=folder))
     assert "are done already" in capsys.readouterr().out
