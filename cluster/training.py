@@ -34,7 +34,7 @@ from eosvos.figures.learned_rates import learned_rates
 from eosvos.figures.training_curve import training_curve
 from eosvos.learning.optimization import Optimization, differing_fields, load
 from eosvos.learning.outer_loop import Learned
-from eosvos.learning.rates import LearningRates, applied, initial_rates
+from eosvos.learning.rates import LearningRates, applied, initial_rates, level_counts
 from eosvos.metrics.table import write_table
 from eosvos.model.normalization import frozen_batch_norms
 from eosvos.model.weights import initial_model
@@ -84,8 +84,10 @@ def train(training: Training) -> Path:
     kind = "meta_train" if isinstance(training, MetaTraining) else "parent_train"
     tracker = Tracker(uri, kind, f"{kind} {folder.name}", folder, flattened(to_dict(training)))
     parent = training.parent if isinstance(training, MetaTraining) else None
-    parent_run = {"parent_run": run_of(parent)} if parent is not None else {}
-    tracker.tags(run_tags(dataset.hash, world_size=str(training.workers), **parent_run))
+    more = {"parent_run": run_of(parent)} if parent is not None else {}
+    if (rates := load(last).rates) is not None:
+        more["learning_rates"] = str(rates)
+    tracker.tags(run_tags(dataset.hash, world_size=str(training.workers), **more))
     tracker.dataset(training.data, dataset.hash, "training")
     tracker.watch_system()
     print(f"MLflow: {uri}, run {tracker.run_id}")
@@ -156,8 +158,10 @@ def _initial(training: Training, dataset: EncodedDataset) -> tuple[Optimization,
         _check_rates(training, rates)
         facts |= {"T": training.T, "order": training.order}
         facts["initial_rate"] = None if rates else training.rates.initial_rate
-        rates = rates or initial_rates(optimization.model(), training.rates, training.seed)
-        print(f"learning rates: {rates}")
+        model = optimization.model()
+        rates = rates or initial_rates(model, training.rates, training.seed)
+        counts = ", ".join(f"{level} {count:,}" for level, count in level_counts(model).items())
+        print(f"learning rates: {rates}; by level {counts}")
         optimization = replace(optimization, rates=rates, facts=facts)
     return optimization, checkpoints.learned_state(optimization, training.outer)
 

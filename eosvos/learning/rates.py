@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from math import prod
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def initial_rates(model: nn.Module, config: RatesConfig, seed: int = 0) -> Learn
     """
     draws = torch.Generator().manual_seed(seed)
     values: dict[str, Tensor] = {}
-    for name, shape in _shapes(model, config).items():
+    for name, shape in _shapes(model, config.rate_level).items():
         factor = 1 + config.rate_spread * (2 * torch.rand(shape, generator=draws, dtype=torch.float64) - 1)
         rate = (config.initial_rate * factor).to(next(model.parameters()).dtype)
         values[name] = rate.log() if config.rate_form == "log" else rate
@@ -82,14 +83,19 @@ def neuron_dimension(name: str, module: nn.Module) -> int:
     return 1 if isinstance(module, nn.ConvTranspose2d) and name.endswith("weight") else 0
 
 
-def _shapes(model: nn.Module, config: RatesConfig) -> dict[str, list[int]]:
-    if config.rate_level == "single":
+def level_counts(model: nn.Module) -> dict[Level, int]:
+    """How many learning rates the model would have at each level."""
+    return {level: sum(map(prod, _shapes(model, level).values())) for level in get_args(Level)}
+
+
+def _shapes(model: nn.Module, level: Level) -> dict[str, list[int]]:
+    if level == "single":
         return {ALL: []}
     shapes: dict[str, list[int]] = {}
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
-            shape = list(parameter.shape) if config.rate_level == "parameter" else [1] * parameter.dim()
-            if config.rate_level == "neuron":
+            shape = list(parameter.shape) if level == "parameter" else [1] * parameter.dim()
+            if level == "neuron":
                 neurons = neuron_dimension(name, module)
                 shape[neurons] = parameter.shape[neurons]
             shapes[name] = shape

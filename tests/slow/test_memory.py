@@ -1,4 +1,6 @@
-"""A meta-step's peak memory does not grow with T; that of automatic differentiation through the loop does.
+"""A meta-step's peak memory: flat in T to first order, growing by the parameters alone to second order.
+
+That of automatic differentiation through the loop grows by the activations.
 
 Each measurement is a fresh process, this file run as a script.
 """
@@ -7,13 +9,14 @@ import resource
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.func import functional_call
 
 from eosvos.learning.inner_loop import generator
-from eosvos.learning.meta_gradient import last_only, meta_gradient
+from eosvos.learning.meta_gradient import Order, last_only, meta_gradient
 from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.backbones import count_parameters
 from eosvos.model.config import ModelConfig
@@ -35,59 +38,76 @@ CONFIG = ModelConfig(
     mask_roi_size=7,
 )
 """Most of its parameters are in the box head, so that activations are small beside them."""
+ACTIVE = replace(CONFIG, short_side=128, long_side=128, fpn_channels=64, box_head_channels=64)
+"""Its activations are large beside its parameters."""
 SEED = (0,)
+SHORT, LONG = 5, 20
 
 
-def _closed_form(model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
+def _closed_form(order: Order, model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    meta_gradient(model, start, log_rates, "log", batch, batch, last_only(T), SEED, "first")
+    meta_gradient(model, start, log_rates, "log", batch, batch, last_only(T), SEED, order)
 
 
-def _autograd(model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
-    """The same gradients through the unrolled loop, with the step gradients detached."""
+def _autograd(order: Order, model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
+    """The same gradients through the unrolled loop, to first order with the step gradients detached."""
     names = [name for name, _ in model.named_parameters()]
     start = [parameter.detach().clone().requires_grad_() for parameter in model.parameters()]
     rho = [rate.clone().requires_grad_() for rate in log_rates]
     theta = start
     for step in range(T):
-        here = [value.detach().requires_grad_() for value in theta]
+        here = theta if order == "second" else [value.detach().requires_grad_() for value in theta]
         losses, _ = functional_call(model, dict(zip(names, here, strict=True)), (batch, generator(step)))
-        gradients = torch.autograd.grad(sum(losses.values()), here, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            sum(losses.values()), here, allow_unused=True, materialize_grads=True, create_graph=order == "second"
+        )
         theta = [value - r.exp() * g for value, r, g in zip(theta, rho, gradients, strict=True)]
     losses, _ = functional_call(model, dict(zip(names, theta, strict=True)), (batch, generator(T)))
     torch.autograd.grad(sum(losses.values()), [*start, *rho], allow_unused=True)
 
 
-def _measure(kind: str) -> None:
-    """Prints by how many bytes a meta-step with T=20 raises this process's peak resident memory over one with T=5."""
+KINDS = {"closed form": _closed_form, "autograd": _autograd}
+CONFIGS: dict[str, ModelConfig] = {"first": CONFIG, "second": ACTIVE}
+
+
+def _measure(kind: str, order: Order) -> None:
+    """Prints by how many bytes a meta-step with LONG steps raises this process's peak memory over one with SHORT."""
     torch.set_num_threads(1)
-    model, _ = initial_model(CONFIG, "none", 0)
-    mask = torch.zeros((64, 64), dtype=torch.uint8)
-    mask[16:48, 20:50] = 1
-    batch = model.batch([torch.arange(64, dtype=torch.uint8).expand(3, 64, 64)], [mask])
+    model, _ = initial_model(CONFIGS[order], "none", 0)
+    side = model.config.short_side
+    mask = torch.zeros((side, side), dtype=torch.uint8)
+    mask[side // 4 : 3 * side // 4, side // 3 : 3 * side // 4] = 1
+    batch = model.batch([torch.arange(side, dtype=torch.uint8).expand(3, side, side)], [mask])
     log_rates = list(initial_rates(model, RatesConfig(initial_rate=1e-4)).learned.values())
     peaks = []
-    for T in (5, 20):
-        {"closed form": _closed_form, "autograd": _autograd}[kind](model, log_rates, batch, T)
+    for T in (SHORT, LONG):
+        KINDS[kind](order, model, log_rates, batch, T)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     print(peaks[1] - peaks[0])
 
 
-def _growth(kind: str) -> int:
-    command = [sys.executable, __file__, kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    return int(done.stdout)
+def _growth(kind: str, order: Order, processes: int = 3) -> float:
+    """Median of some processes, in bytes of the parameters."""
+    parameters = count_parameters(initial_model(CONFIGS[order], "none", 0)[0])
+    command = [sys.executable, __file__, kind, order]
+    runs = (subprocess.run(command, capture_output=True, text=True, check=True, timeout=300) for _ in range(processes))
+    growth = statistics.median(int(done.stdout) for done in runs) / (4 * parameters)
+    print(f"{order} order, {kind}: {parameters:,} parameters, peak memory grows by {growth:.2f} times their bytes")
+    return growth
 
 
 def test_memory_is_flat_in_T() -> None:  # noqa: N802 - T is the field's name
-    parameters = count_parameters(initial_model(CONFIG, "none", 0)[0])
-    assert parameters >= 10_000_000
-    kinds = ("closed form", "autograd")
-    growth = {kind: statistics.median(_growth(kind) for _ in range(3)) / (4 * parameters) for kind in kinds}
-    print(f"{parameters:,} parameters; growth of peak memory from T=5 to T=20 in their bytes: {growth}")
-    assert growth["closed form"] <= 0.1
-    assert growth["autograd"] >= 10
+    assert count_parameters(initial_model(CONFIG, "none", 0)[0]) >= 10_000_000
+    assert _growth("closed form", "first") <= 0.1
+    assert _growth("autograd", "first", processes=1) >= 10
+
+
+def test_memory_of_second_order_grows_by_the_parameters() -> None:
+    """The values before each step are kept, and none of its activations."""
+    further = LONG - SHORT
+    assert _growth("closed form", "second") <= 1.1 * further
+    assert _growth("autograd", "second", processes=1) >= 4 * further
 
 
 if __name__ == "__main__":
-    _measure(sys.argv[1])
+    _measure(sys.argv[1], sys.argv[2])  # type: ignore[arg-type]

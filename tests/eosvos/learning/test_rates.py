@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from eosvos.learning.rates import RatesConfig, applied, gradient_of_values, initial_rates
+from eosvos.learning.rates import RatesConfig, applied, gradient_of_values, initial_rates, level_counts
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm
@@ -24,6 +24,10 @@ def test_number_of_rates(level: Any) -> None:
     rates = initial_rates(_layers(), RatesConfig(rate_level=level))
     assert rates.count == LEVELS[level]
     assert str(rates) == f"{LEVELS[level]} ({level}, log)"
+
+
+def test_number_of_rates_of_every_level() -> None:
+    assert level_counts(_layers()) == LEVELS
 
 
 def test_one_rate_per_neuron() -> None:
