@@ -20,6 +20,8 @@ from eosvos.errors import BadInput
 from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, summarize, write_table
 
 MEASURES = ("j_mean", "f_mean", "j_and_f")
+SEED = "j_and_f_seed_"
+LOGGED = (*MEASURES, "published_j_and_f", "outer_steps", "training_seconds")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
         first: list[Row] = []
         for number, row in enumerate(rows, 1):
             console.rule(f"row {number} of {len(rows)}: {row.name}, T={row.T}")
-            objects = [one for seed in ablation.seeds for one in _objects(rows, row, seed, ablation, console)]
+            outcomes = [_outcome(rows, row, seed, ablation, console) for seed in ablation.seeds]
+            objects = [one for outcome in outcomes for one in outcome.objects]
             merged = over_seeds(objects, by=())
             first = first or merged
             (scores,) = summarize(merged)
@@ -68,11 +71,15 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
                 | scores
                 | {"learning_rates": "/".join(f"{rate:g}" for rate in used)}
                 | {"to_first": difference, "to_first_se": error}
+                | {"outer_steps": statistics.mean(outcome.outer_steps for outcome in outcomes)}
+                | {"training_seconds": statistics.mean(outcome.training_seconds for outcome in outcomes)}
+                | {f"{SEED}{seed}": own.j_and_f for seed, own in zip(ablation.seeds, outcomes, strict=True)}
             )
             name = f"{row.name}, T={row.T}"
             folder = ablation.out / "rows" / name.replace(" ", "_").replace("+_", "")
-            child = tracker.child(name, folder, {"T": row.T} | to_dict(row.segmentation))
-            child.metrics([(0, {measure: scores[measure] for measure in MEASURES})], timestamp=0)
+            child = tracker.child(name, folder, _parameters(row))
+            logged = {name: value for name, value in summary[-1].items() if name in LOGGED and value is not None}
+            child.metrics([(0, logged)])
             child.end()
         write_table(summary, ablation.out, "ablation")
         (ablation.out / "ablation.md").write_text(_markdown(summary, ablation.seeds))
@@ -87,10 +94,29 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
     return summary
 
 
-def _objects(
+@dataclass(frozen=True)
+class _Outcome:
+    """Of one row with one seed.
+
+    Attributes:
+        objects: a row for each.
+        outer_steps, training_seconds: of its meta-training, or of its parent where it has none; seconds of the steps.
+    """
+
+    objects: list[Row]
+    outer_steps: int
+    training_seconds: float
+
+    @property
+    def j_and_f(self) -> float:
+        """Mean over the objects."""
+        return float(statistics.mean(row["j_and_f"] for row in self.objects))
+
+
+def _outcome(
     rows: Sequence[AblationRow], row: AblationRow, seed: int, ablation: Ablation, console: Console
-) -> list[Row]:
-    """Trains and evaluates the row with one seed: a row for each object."""
+) -> _Outcome:
+    """Trains and evaluates the row with one seed."""
     out = ablation.out / f"seed-{seed}"
     parent = train(_parent(row, seed, out))
     single: tuple[float, ...] = ()
@@ -119,7 +145,19 @@ def _objects(
         learning_rate=single,
         segmentation=row.segmentation,
     )
-    return evaluate(evaluation, console).rows
+    taken = progress.read(checkpoint.parent)
+    return _Outcome(evaluate(evaluation, console).rows, len(taken), float(sum(one["seconds"] for one in taken)))
+
+
+def _parameters(row: AblationRow) -> dict[str, object]:
+    """What tells the rows apart, for MLflow."""
+    model = row.parent.model
+    parameters: dict[str, object] = {"T": row.T, "normalization": model.normalization, "mask_loss": model.mask_loss}
+    if row.meta is not None:
+        meta = row.meta
+        parameters |= {"rate_level": meta.rates.rate_level, "order": meta.order, "multi_step": meta.multi_step}
+        parameters |= {"same_time": row.same_time}
+    return parameters | to_dict(row.segmentation)
 
 
 def _model(training: Training) -> str:
@@ -152,7 +190,7 @@ def steps_of_same_time(rows: Sequence[progress.Row], reference: Sequence[progres
     return max(round(len(reference) * other / own), 1)
 
 
-HEADINGS = ("row", "T", "J", "F", "J&F", "to the first", "paper's J&F")
+HEADINGS = ("row", "T", "J", "F", "J&F", "to the first", "each seed", "outer steps", "minutes", "paper's J&F")
 
 
 def _lines(summary: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -162,7 +200,9 @@ def _lines(summary: Sequence[Row]) -> list[tuple[str, ...]]:
         ours = (percent(row, measure) for measure in MEASURES)
         published = "" if row["published_j_and_f"] is None else f"{row['published_j_and_f']:.1f}"
         difference = "" if row is summary[0] else f"{100 * row['to_first']:+.1f} ± {100 * row['to_first_se']:.1f}"
-        lines.append((f"{row['row']}{rate}", str(row["T"]), *ours, difference, published))
+        seeds = ", ".join(f"{100 * value:.1f}" for name, value in row.items() if name.startswith(SEED))
+        cost = f"{row['outer_steps']:.0f}", f"{row['training_seconds'] / 60:.1f}"
+        lines.append((f"{row['row']}{rate}", str(row["T"]), *ours, difference, seeds, *cost, published))
     return lines
 
 
@@ -172,7 +212,9 @@ def _markdown(summary: Sequence[Row], seeds: Sequence[int]) -> str:
     published = any(row["published_j_and_f"] is not None for row in summary)
     return (
         f"{table}\n\n{summary[0]['objects']} objects, {len(seeds)} seed(s), percent, ± one standard error over "
-        "objects, averaged over the seeds first; J&F minus the first row's with the paired standard error."
+        "objects, averaged over the seeds first; J&F minus the first row's with the paired standard error, and J&F "
+        "with each seed. Steps and minutes are those of the meta-training's outer steps (of the parent's where there "
+        "is no meta-training), means over the seeds."
         + (
             " The paper's figures are of DAVIS 2017 val (Table 1), with another model and other data: compare the "
             "differences between rows."

@@ -76,18 +76,16 @@ def _data(training: Training) -> tuple[tuple[int, int], str]:
 
 
 def _measured(model: MaskRCNN, size: tuple[int, int], training: Training) -> tuple[float, float]:
-    """Seconds of a task as the training has them, the second of two, and peak memory in GB (the GPU's on a GPU)."""
+    """Seconds of a task as the training has them on average, and peak memory in GB (the GPU's on a GPU)."""
     device = torch.device("cuda" if training.gpu else "cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(training.threads_per_worker)
     try:
-        task = _task(model.to(device), size, training)
-        for _ in range(2):
-            started = time.perf_counter()
-            task()
-            if training.gpu:
-                torch.cuda.synchronize()
-            seconds = time.perf_counter() - started
+        model.to(device)
+        annealed = training.multi_step if isinstance(training, MetaTraining) else 0.0
+        seconds = (1 - annealed) * _seconds(_task(model, size, training, training.outer.steps - 1), training.gpu)
+        if annealed > 0:  # the test loss counts after every inner step
+            seconds += annealed * _seconds(_task(model, size, training, 0), training.gpu)
     finally:
         torch.set_num_threads(threads)
     # A worker also holds the sum of its tasks' gradients and two moments of the optimizer.
@@ -96,15 +94,26 @@ def _measured(model: MaskRCNN, size: tuple[int, int], training: Training) -> tup
     return seconds, (peak + state) / 1e9
 
 
-def _task(model: MaskRCNN, size: tuple[int, int], training: Training) -> Callable[[], object]:
-    """One task of the training, on noise."""
+def _seconds(task: Callable[[], object], gpu: bool) -> float:
+    """Of the second of two runs."""
+    for _ in range(2):
+        started = time.perf_counter()
+        task()
+        if gpu:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    return seconds
+
+
+def _task(model: MaskRCNN, size: tuple[int, int], training: Training, step: int) -> Callable[[], object]:
+    """One task of an outer step of the training, on noise."""
     start = [value.detach().clone() for value in model.parameters()]
     train, test = (_batch(model, size, count) for count in (training.plan.train_frames, training.plan.test_frames))
     if not isinstance(training, MetaTraining):
         both = _batch(model, size, training.plan.train_frames + training.plan.test_frames)
         return partial(parent_gradient, model, start, both, (0,))
     rates = list(initial_rates(model, training.rates, training.seed).learned.values())
-    weights = training.loss_weights(training.outer.steps - 1, training.T)
+    weights = training.loss_weights(step, training.T)
     form = training.rates.rate_form
     return partial(meta_gradient, model, start, rates, form, train, test, weights, (0,), training.order)
 

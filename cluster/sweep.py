@@ -62,7 +62,7 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
     config = resolved(config)
     assert config.out is not None
     uri = tracking_uri()
-    to_try = settings(config.space)
+    to_try = settings(config.space, draws_each_value=config.search == "optuna")
     hardest = evaluation_of(config, max(to_try, key=lambda setting: setting.T))
     dataset = open_dataset(config.data)
     indices = chosen(dataset, hardest)
@@ -174,7 +174,7 @@ def _searcher(config: Sweep, to_try: Sequence[Setting]) -> tuple[Searcher | None
         metric=["j_and_f", SECONDS] if several else "j_and_f",
         mode=["max", "min"] if several else "max",
         points_to_evaluate=[{f"{SETTING}/{name}": value for name, value in own.items()} for own in before],
-        seed=config.seed,
+        seed=config.seed + len(before),  # what was suggested before is not drawn again
     )
     return ConcurrencyLimiter(search, max_concurrent=OPTUNA_COHORT, batch=True), {}
 

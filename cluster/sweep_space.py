@@ -72,11 +72,15 @@ class Space:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def settings(space: Space) -> list[Setting]:
+def settings(space: Space, draws_each_value: bool = False) -> list[Setting]:
     """All different combinations, T rising slowest; those that contradict themselves are left out.
 
+    Args:
+        space: the values.
+        draws_each_value: by itself, as Optuna does, so that none may contradict itself.
+
     Raises:
-        BadInput: every combination contradicts itself, or a value that can never be right.
+        BadInput: every combination contradicts itself, or a value that can never be right, or one that Optuna may draw.
     """
     found: dict[Setting, None] = {}
     refused = ""
@@ -87,6 +91,8 @@ def settings(space: Space) -> list[Setting]:
             refused = str(error)
     if not found:
         raise BadInput(refused)
+    if refused and draws_each_value:
+        raise BadInput(f"{refused}; --search optuna draws each value by itself, so leave out one or the other")
     return list(found)
 
 

@@ -180,37 +180,37 @@ class Tracker:
         data = Dataset(name=uri.rstrip("/").rsplit("/", 1)[-1], digest=digest[:36], source_type="parquet", source=uri)
         self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
-    def register(self, model: str, artifact: str, score: float, data_hash: str) -> int:
+    def register(self, model: str, artifact: str, score: float, scored_on: Mapping[str, str]) -> int:
         """Registers an artifact of the run as a new version of a model, and as its ``best`` where none is better.
 
         Args:
             model: name of the registered model.
             artifact: name of the file, which was uploaded.
-            score: the higher the better; of versions with the same data the highest has the alias.
-            data_hash: of the data that the score is of.
+            score: the higher the better; of versions that were scored on the same the highest has the alias.
+            scored_on: tags that say what the score is of.
 
         Returns:
             the version; that of an earlier call where the run is registered already.
         """
         known = self._client.search_model_versions(f"run_id = '{self.run_id}'")
-        version = known[0] if known else self._new_version(model, artifact, score, data_hash)
+        version = known[0] if known else self._new_version(model, artifact, score, scored_on)
         scores = {
             other.version: float(other.tags["score"])
             for other in self._client.search_model_versions(f"name = '{model}'")
-            if other.tags.get("data_hash") == data_hash
+            if scored_on.items() <= other.tags.items()
         }
         best = max(scores, key=lambda number: (scores[number], int(number)))
         self._client.set_registered_model_alias(model, BEST_ALIAS, best)
         return int(version.version)
 
-    def _new_version(self, model: str, artifact: str, score: float, data_hash: str) -> ModelVersion:
+    def _new_version(self, model: str, artifact: str, score: float, scored_on: Mapping[str, str]) -> ModelVersion:
         try:
             self._client.create_registered_model(model)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{artifact}"
-        tags = {"score": str(score), "data_hash": data_hash}
+        tags = {"score": str(score), **scored_on}
         return self._client.create_model_version(model, source, self.run_id, tags)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:

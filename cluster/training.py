@@ -6,7 +6,7 @@ import statistics
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,21 @@ def train(training: Training) -> Path:
     resources = worker_resources(training.workers, training.gpu)
     if start is not None:
         run_folder.claim(folder, training)
-        checkpoints.save(folder, 0, *start)
+    with run_folder.alone(folder):
+        first_step = checkpoints.latest(folder)  # another run may have been at work until now
+        if first_step is None:
+            assert start is not None
+            first_step = 0
+            checkpoints.save(folder, 0, *start)
+        _run(training, dataset, resources, first_step, uri)
+    return last
+
+
+def _run(training: Training, dataset: EncodedDataset, resources: WorkerResources, first_step: int, uri: str) -> None:
+    """Takes the outer steps that are left, with all that belongs to them, in the run's folder."""
+    folder = training.out
+    assert folder is not None
+    last = folder / checkpoints.LAST
     print(f"{'resuming at' if first_step else 'starting from'} outer step {first_step}, in {folder}")
     kind = "meta_train" if isinstance(training, MetaTraining) else "parent_train"
     tracker = Tracker(uri, kind, f"{kind} {folder.name}", folder, flattened(to_dict(training)))
@@ -108,14 +122,15 @@ def train(training: Training) -> Path:
             if validation:
                 score = max(row[AT_T] for row in validation.rows())
                 model = f"eosvos-{training.model.backbone}-{training.model.short_side}"
-                version = tracker.register(model, checkpoints.BEST, score, dataset.hash)
+                without = ", ".join(load(last).facts["held_out"])
+                scored_on = {"data_hash": dataset.hash, "held_out": without}
+                version = tracker.register(model, checkpoints.BEST, score, scored_on)
                 print(f"registered as version {version} of {model}")
     except BaseException:
         tracker.end(failed=True)
         raise
     tracker.end()
     (folder / COMPLETE).touch()
-    return last
 
 
 def _left(training: Training, first_step: int) -> bool:
@@ -207,6 +222,7 @@ def _fit(
     rows = [row for row in progress.read(folder) if row["step"] <= first_step]
     executor = ThreadPoolExecutor(1)
     follower = executor.submit(follow, queue, ended, training, rows, tracker, validation)
+    follower.add_done_callback(_said_at_once)
     scratch = folder / ".ray_train"  # Ray Train wants a folder that all nodes see; our checkpoints do not go there
     trainer = TorchTrainer(
         train_worker,
@@ -233,6 +249,11 @@ def _fit(
         queue.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
     follower.result()  # raises what it raised
+
+
+def _said_at_once(follower: Future[None]) -> None:
+    if (error := follower.exception()) is not None:
+        print(f"nothing is shown, validated or logged from here on, but training goes on: {error}", flush=True)
 
 
 def _objects(folder: Path) -> tuple[Path, Path]:

@@ -11,7 +11,7 @@ from cluster.journal import SequenceResult
 from cluster.session import DATA_TASK_CPUS, bad_input_in, total
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.tasks import held_out
-from eosvos.learning.optimization import load
+from eosvos.learning.optimization import Optimization, load
 
 AT_0, AT_T = "validation_j_and_f_at_0", "validation_j_and_f_at_T"
 
@@ -49,7 +49,7 @@ class Validation:
             return None
         self._running = None
         try:
-            results = [result for part, _ in ray.get(tasks) for result in part]
+            results = [result for part in ray.get(tasks) for result in part]
         except Exception as error:
             self.failed[step] = bad_input_in(error) or error
             return None
@@ -83,9 +83,13 @@ class Validation:
                 gpus_per_task=float(training.gpu and total("GPU") > training.workers),
             )
             # A quarter of a CPU, so that it fits beside the workers and their streams on a small machine.
-            task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=evaluation.gpus_per_task)(evaluate_sequence)
+            task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=evaluation.gpus_per_task)(_evaluate_after)
             shared = ray.put(load(file))
-            tasks = [task.remote(shared, self._dataset, index, evaluation) for index in self._indices]
+            tasks: list[Any] = []
+            for number, index in enumerate(self._indices):
+                # As many at once as there are workers: each takes memory like one of them.
+                before = tasks[number - training.workers] if number >= training.workers else None
+                tasks.append(task.remote(before, shared, self._dataset, index, evaluation))
             self._running = step, tasks
             return
 
@@ -104,3 +108,10 @@ class Validation:
             file.replace(self._folder / checkpoints.BEST)
         else:
             file.unlink(missing_ok=True)
+
+
+def _evaluate_after(
+    before: object, optimization: Optimization, dataset: EncodedDataset, index: int, evaluation: Evaluation
+) -> list[SequenceResult]:
+    """Results of ``evaluate_sequence``, once the task that gives ``before`` has ended."""
+    return evaluate_sequence(optimization, dataset, index, evaluation)[0]

@@ -72,7 +72,7 @@ def main() -> None:
     out = absolute_path(config.out or Path("runs/ablate") / f"{preset}-{config.table}", "--out")
     print(json.dumps(to_dict(config), indent=2))
     config = replace(config, out=out)
-    run_folder.check(out, config, free=("out",))
+    run_folder.check(out, config, free=("out", "seeds"))
     train_data, data = config.train_data, config.data
     if preset == "demo" and not train_data and not data:
         run_folder.claim(out, config)

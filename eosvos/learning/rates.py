@@ -59,7 +59,7 @@ class LearningRates:
 
 
 def initial_rates(model: nn.Module, config: RatesConfig, seed: int = 0) -> LearningRates:
-    """Learning rates to start from.
+    """Learning rates to start from, of the parameters' type and on their device.
 
     Level ``neuron``: a weight (O, I, kh, kw) gets (O, 1, 1, 1), a bias (O,) gets (O,); affine parameters of
     normalization count one neuron per channel.
@@ -73,7 +73,7 @@ def initial_rates(model: nn.Module, config: RatesConfig, seed: int = 0) -> Learn
     values: dict[str, Tensor] = {}
     for name, shape in _shapes(model, config.rate_level).items():
         factor = 1 + config.rate_spread * (2 * torch.rand(shape, generator=draws, dtype=torch.float64) - 1)
-        rate = (config.initial_rate * factor).to(next(model.parameters()).dtype)
+        rate = (config.initial_rate * factor).to(next(model.parameters()))
         values[name] = rate.log() if config.rate_form == "log" else rate
     return LearningRates(values, config.rate_level, config.rate_form)
 

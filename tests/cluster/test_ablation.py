@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from cluster import comparison
+from cluster import comparison, progress
 from cluster.ablation import Ablation, ablate, steps_of_same_time
 from cluster.ablation_rows import AblationRow, choices, table_1
 from cluster.config import MetaTraining, Training
@@ -116,6 +116,9 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     steps = [json.loads((folder / "config.json").read_text())["outer"]["steps"] for folder in folders]
     assert steps[0] == steps[1] == STEPS
     assert 1 <= steps[2] < STEPS
+    assert [row["outer_steps"] for row in summary] == [parent.outer.steps] * 2 + [steps[0], steps[2]]
+    assert summary[2]["training_seconds"] == pytest.approx(sum(row["seconds"] for row in progress.read(folders[0])))
+    assert [row["j_and_f_seed_0"] for row in summary] == pytest.approx([row["j_and_f"] for row in summary])
     assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 4
     searches = list((tmp_path / "out" / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
     assert searches
@@ -131,6 +134,8 @@ def test_rows_come_from_real_runs_and_share_the_parent(
         [client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
     )
     assert sorted(child.data.metrics["j_and_f"] for child in children) == sorted(row["j_and_f"] for row in summary)
+    assert {child.data.params.get("order") for child in children} == {None, "first", "second"}
+    assert sorted(child.data.metrics.get("published_j_and_f", 0) for child in children) == [0, 0, 33.6, 71.2]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert [row["j_and_f"] for row in ablate(rows, ablation, Console(quiet=True))] == [r["j_and_f"] for r in summary]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before

@@ -94,3 +94,16 @@ def test_the_papers_preset_is_the_releases() -> None:
     assert (paper.outer.betas, paper.outer.weight_decay, paper.outer.clip_norm) == ((0.9, 0.999), 1e-3, float("inf"))
     assert (paper.plan.frames, paper.plan.paste, paper.model.soft_mask_targets) == ("two", 0, True)
     assert [paper.outer.factor(step) for step in (0, paper.outer.steps - 1)] == [1, 1]
+
+
+def test_steps_with_and_without_the_multi_step_loss_are_measured_by_their_shares(
+    training: MetaTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[tuple[float, ...]] = []
+    monkeypatch.setattr(dry_run, "meta_gradient", lambda *arguments: weights.append(arguments[6]))
+    monkeypatch.setattr(
+        dry_run, "_seconds", lambda task, _: task() or (10.0 if sum(map(bool, weights[-1])) > 1 else 2.0)
+    )
+    multi = replace(training, multi_step=0.25, T=3, outer=replace(training.outer, steps=8))
+    assert "one task: 4.00 s" in what_would_run(multi)
+    assert weights == [(0, 0, 0, 1), pytest.approx((0, 1 / 3, 1 / 3, 1 / 3))]

@@ -5,19 +5,22 @@ import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from ray.tune.search import ConcurrencyLimiter
 from rich.console import Console
 
 from cluster.config import Evaluation, Sweep
 from cluster.evaluation import evaluate
-from cluster.sweep import TrialsFailedError, sweep
-from cluster.sweep_progress import suggested
+from cluster.presets import SWEEP
+from cluster.sweep import TrialsFailedError, _searcher, sweep
+from cluster.sweep_progress import SUGGESTED, suggested
 from cluster.sweep_results import RECOMMENDED, SweepResults
 from cluster.sweep_space import Space, setting_of, settings
-from cluster.sweep_trial import CACHE, TRIALS, evaluation_of
+from cluster.sweep_trial import CACHE, SETTING, TRIALS, evaluation_of
 from cluster.tracking import RUN_FILE
 from eosvos.cli import parse_preset, read_json
 from eosvos.errors import BadInput
@@ -191,6 +194,32 @@ def test_optuna_goes_on_with_what_it_suggested(config: Sweep, tmp_path: Path) ->
     before = _journals(search.out)
     again = sweep(search, QUIET)
     assert (suggested(search.out), _journals(search.out), again.rows) == (tried, before, found.rows)
+
+
+def test_optuna_begins_with_what_it_suggested_and_then_suggests_something_else(tmp_path: Path) -> None:
+    """Fewer than it draws at random before it learns; no Ray is needed to ask it."""
+    config = replace(SWEEP["schedule"], out=tmp_path)
+
+    def suggestions(count: int) -> list[dict[str, Any]]:
+        limited, _ = _searcher(config, [])
+        assert isinstance(limited, ConcurrencyLimiter)
+        drawn = [limited.searcher.suggest(str(number)) for number in range(count)]
+        return [own[SETTING] for own in drawn if own is not None]
+
+    first = suggestions(4)
+    assert suggestions(4) == first
+    (tmp_path / SUGGESTED).write_text("".join(f"{json.dumps(own)}\n" for own in first))
+    second = suggestions(8)
+    assert second[:4] == first
+    assert not any(own in first for own in second[4:])
+
+
+def test_optuna_may_draw_no_contradiction(config: Sweep, tmp_path: Path) -> None:
+    space = Space(online_interval=(1, 3), online_frames=(1, 3))
+    search = replace(config, out=tmp_path / "out", search="optuna", space=space)
+    with pytest.raises(BadInput, match=r"an interval of 1 frames does not hold 3.*; --search optuna draws each value"):
+        sweep(search, QUIET)
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_objective(config: Sweep, tmp_path: Path) -> None:

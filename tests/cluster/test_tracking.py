@@ -237,13 +237,13 @@ def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path) -> None
     for name, score, data in (("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.6, "x"), ("d", 0.1, "y"), ("d", 0.1, "y")):
         tracker = _open(uri, tmp_path / name)
         tracker.artifact(tmp_path / "best.safetensors")
-        versions.append(tracker.register("eosvos-tiny-64", "best.safetensors", score, data))
+        versions.append(tracker.register("eosvos-tiny-64", "best.safetensors", score, {"data_hash": data}))
         best = MlflowClient(uri).get_model_version_by_alias("eosvos-tiny-64", "best")
         assert int(best.version) == {"a": 1, "b": 2, "c": 2, "d": 4}[name]
     assert versions == [1, 2, 3, 4, 4]
     client = MlflowClient(uri)
     client.delete_registered_model_alias("eosvos-tiny-64", "best")  # as where a kill came before it
-    _open(uri, tmp_path / "d").register("eosvos-tiny-64", "best.safetensors", 0.1, "y")
+    _open(uri, tmp_path / "d").register("eosvos-tiny-64", "best.safetensors", 0.1, {"data_hash": "y"})
     assert int(client.get_model_version_by_alias("eosvos-tiny-64", "best").version) == 4
     source = MlflowClient(uri).get_model_version("eosvos-tiny-64", "2").source
     assert Path(source.removeprefix("file://")).read_bytes() == b"weights"

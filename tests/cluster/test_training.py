@@ -16,6 +16,7 @@ from eosvos.data.augment import task_frames
 from eosvos.data.parquet import open_dataset
 from eosvos.data.tasks import learnable, plan
 from eosvos.errors import BadInput
+from eosvos.files import locked
 from eosvos.learning.meta_gradient import last_only, meta_gradient
 from eosvos.learning.optimization import load, read_safetensors
 from eosvos.learning.rates import initial_rates
@@ -150,3 +151,10 @@ def test_more_workers_than_cpus_is_refused_before_anything_is_written(
     with pytest.raises(BadInput, match=r"--workers 1000: the cluster has [0-9]+ CPUs, which is too few"):
         train(replace(training, workers=1000, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_two_trainings_in_one_folder_are_refused(ray_here: None, training: MetaTraining, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run"), pytest.raises(BadInput, match="/run: another run is at work there; wait for it"):
+        train(replace(training, out=tmp_path / "run"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]

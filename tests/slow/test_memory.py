@@ -70,8 +70,8 @@ KINDS = {"closed form": _closed_form, "autograd": _autograd}
 CONFIGS: dict[str, ModelConfig] = {"first": CONFIG, "second": ACTIVE}
 
 
-def _measure(kind: str, order: Order) -> None:
-    """Prints by how many bytes a meta-step with LONG steps raises this process's peak memory over one with SHORT."""
+def _measure(kind: str, order: Order, T: int) -> None:
+    """Prints the peak resident memory of this process, in bytes, after a meta-step with T inner steps."""
     torch.set_num_threads(1)
     model, _ = initial_model(CONFIGS[order], "none", 0)
     side = model.config.short_side
@@ -79,19 +79,21 @@ def _measure(kind: str, order: Order) -> None:
     mask[side // 4 : 3 * side // 4, side // 3 : 3 * side // 4] = 1
     batch = model.batch([torch.arange(side, dtype=torch.uint8).expand(3, side, side)], [mask])
     log_rates = list(initial_rates(model, RatesConfig(initial_rate=1e-4)).learned.values())
-    peaks = []
-    for T in (SHORT, LONG):
-        KINDS[kind](order, model, log_rates, batch, T)
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    print(peaks[1] - peaks[0])
+    KINDS[kind](order, model, log_rates, batch, T)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def _growth(kind: str, order: Order, processes: int = 3) -> float:
-    """Median of some processes, in bytes of the parameters."""
+    """Peak memory with LONG steps less that with SHORT ones, medians of some processes, in bytes of the parameters."""
     parameters = count_parameters(initial_model(CONFIGS[order], "none", 0)[0])
-    command = [sys.executable, __file__, kind, order]
-    runs = (subprocess.run(command, capture_output=True, text=True, check=True, timeout=300) for _ in range(processes))
-    growth = statistics.median(int(done.stdout) for done in runs) / (4 * parameters)
+    short, long = (
+        statistics.median(
+            int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
+            for command in [[sys.executable, __file__, kind, order, str(T)]] * processes
+        )
+        for T in (SHORT, LONG)
+    )
+    growth = (long - short) / (4 * parameters)
     print(f"{order} order, {kind}: {parameters:,} parameters, peak memory grows by {growth:.2f} times their bytes")
     return growth
 
@@ -110,4 +112,4 @@ def test_memory_of_second_order_grows_by_the_parameters() -> None:
 
 
 if __name__ == "__main__":
-    _measure(sys.argv[1], sys.argv[2])  # type: ignore[arg-type]
+    _measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))  # type: ignore[arg-type]

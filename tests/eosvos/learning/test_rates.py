@@ -62,6 +62,7 @@ def test_number_of_rates_of_the_papers_model() -> None:
         to_group_norm(model)
         rates = initial_rates(model, RatesConfig())
     assert len(rates.learned) == 201
+    assert {rate.device.type for rate in rates.learned.values()} == {"meta"}  # where the parameters are
     assert rates.count == 90_998  # as in the authors' release
 
 
