@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 JOB = Path(__file__).parents[2] / "jobs" / "meta_train.py"
 # The workers end about two seconds after their driver, a dozen steps: most of the steps must be left by then.
-STEPS, CHECKPOINT_EVERY, KILL_AT = 36, 5, 8
+STEPS, CHECKPOINT_EVERY, KILL_AT = 50, 5, 12
 
 
 @pytest.fixture
