@@ -109,7 +109,7 @@ def test_memory_is_flat_in_T() -> None:  # noqa: N802 - T is the field's name
 def test_memory_of_second_order_grows_by_the_parameters() -> None:
     """The values before each step are kept, and none of its activations."""
     further = LONG - SHORT
-    assert _growth("closed form", "second") <= 1.1 * further
+    assert _growth("closed form", "second") <= 1.3 * further
     assert _growth("autograd", "second", processes=1) >= 4 * further
 
 
