@@ -98,9 +98,10 @@ def _run(training: Training, dataset: EncodedDataset, resources: WorkerResources
     kind = "meta_train" if isinstance(training, MetaTraining) else "parent_train"
     tracker = Tracker(uri, kind, f"{kind} {folder.name}", folder, flattened(to_dict(training)))
     parent = training.parent if isinstance(training, MetaTraining) else None
+    began = load(last)
     more = {"parent_run": run_of(parent)} if parent is not None else {}
-    if (rates := load(last).rates) is not None:
-        more["learning_rates"] = str(rates)
+    if began.rates is not None:
+        more["learning_rates"] = str(began.rates)
     tracker.tags(run_tags(dataset.hash, world_size=str(training.workers), **more))
     tracker.dataset(training.data, dataset.hash, "training")
     tracker.watch_system()
@@ -122,8 +123,7 @@ def _run(training: Training, dataset: EncodedDataset, resources: WorkerResources
             if validation:
                 score = max(row[AT_T] for row in validation.rows())
                 model = f"eosvos-{training.model.backbone}-{training.model.short_side}"
-                without = ", ".join(load(last).facts["held_out"])
-                scored_on = {"data_hash": dataset.hash, "held_out": without}
+                scored_on = {"data_hash": dataset.hash, "held_out": ", ".join(began.facts["held_out"])}
                 version = tracker.register(model, checkpoints.BEST, score, scored_on)
                 print(f"registered as version {version} of {model}")
     except BaseException:
