@@ -108,14 +108,15 @@ def _seconds(task: Callable[[], object], gpu: bool) -> float:
 def _task(model: MaskRCNN, size: tuple[int, int], training: Training, step: int) -> Callable[[], object]:
     """One task of an outer step of the training, on noise."""
     start = [value.detach().clone() for value in model.parameters()]
-    train, test = (_batch(model, size, count) for count in (training.plan.train_frames, training.plan.test_frames))
     if not isinstance(training, MetaTraining):
         both = _batch(model, size, training.plan.train_frames + training.plan.test_frames)
         return partial(parent_gradient, model, start, both, (0,))
+    test = _batch(model, size, training.plan.test_frames)
     rates = list(initial_rates(model, training.rates, training.seed).learned.values())
     weights = training.loss_weights(step, training.T)
     form = training.rates.rate_form
-    return partial(meta_gradient, model, start, rates, form, train, test, weights, (0,), training.order)
+    train = _batch(model, size, training.transforms or training.plan.train_frames)
+    return partial(meta_gradient, model, start, rates, form, [train], test, weights, (0,), training.order)
 
 
 def _resident() -> int:

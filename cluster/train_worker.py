@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import ray.train
 import torch
 import torch.distributed as dist
@@ -15,13 +16,13 @@ from ray.train.torch import get_device
 from cluster import checkpoints, progress
 from cluster.config import MetaTraining, Training
 from cluster.stream import StreamConfig, planned, task_stream
-from eosvos.data.augment import TaskFrames
+from eosvos.data.augment import TaskFrames, transforms
 from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.tasks import Task, held_out
+from eosvos.data.tasks import TRANSFORMS, Task, held_out
 from eosvos.learning.meta_gradient import meta_gradient
 from eosvos.learning.outer_loop import GradientSum, Learned
 from eosvos.learning.parent import parent_gradient
-from eosvos.model.mask_rcnn import MaskRCNN
+from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.model.normalization import (
     FrozenBatchNorm,
     frozen_batch_norms,
@@ -29,6 +30,7 @@ from eosvos.model.normalization import (
     seen_statistics,
     update_statistics,
 )
+from eosvos.segmentation.config import SPATIAL
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -122,16 +124,16 @@ def _add(
     """Adds one task's gradient in outer step ``step``, from 0, to ``total``, unless it is not finite."""
     slot, seed = task.position % training.outer.meta_batch, (training.seed, task.epoch, task.index)
     if isinstance(training, MetaTraining):
-        train_batch = model.batch(list(frames.train_images), list(frames.train_masks))
+        T = training.inner_steps(task.epoch, task.index)
         test_batch = model.batch(list(frames.test_images), list(frames.test_masks))
         meta = meta_gradient(
             model,
             learned.initialization_views,
             learned.rates_views,
             learned.form,
-            train_batch,
+            _inner_batches(training, model, task, frames, T),
             test_batch,
-            training.loss_weights(step, training.inner_steps(task.epoch, task.index)),
+            training.loss_weights(step, T),
             seed,
             training.order,
         )
@@ -143,6 +145,16 @@ def _add(
     loss, gradient = parent_gradient(model, learned.initialization_views, batch, seed)
     if math.isfinite(loss) and all(bool(torch.isfinite(part).all()) for part in gradient):
         total.add(slot, gradient, [], loss, loss, seen_statistics(frozen_batch_norms(model)))
+
+
+def _inner_batches(training: MetaTraining, model: MaskRCNN, task: Task, frames: TaskFrames, T: int) -> list[Batch]:
+    """What each inner step learns from, or the one batch of all steps."""
+    images, masks = list(frames.train_images), list(frames.train_masks)
+    if training.transforms == 0:
+        return [model.batch(images, masks)]
+    rng = np.random.default_rng((TRANSFORMS, training.seed, task.epoch, task.index))
+    pairs = list(zip(images, masks, strict=True))
+    return [model.batch(*transforms(pairs, training.transforms, SPATIAL, rng)) for _ in range(T)]
 
 
 def _losses(

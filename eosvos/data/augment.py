@@ -114,6 +114,14 @@ def transformed(
     return _warp_keeping_object(image, mask, config, rng, max(MIN_REMAINING * int(mask.sum()), 1))
 
 
+def transforms(
+    frames: list[tuple[Tensor, Tensor]], count: int, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[list[Tensor], list[Tensor]]:
+    """``count`` images and their masks, each one of ``frames`` (image, mask), taken in turn, ``transformed`` anew."""
+    pairs = [transformed(*frames[k % len(frames)], config, rng) for k in range(count)]
+    return [image for image, _ in pairs], [mask for _, mask in pairs]
+
+
 def resized(image: Tensor, short_side: int, long_side: int) -> Tensor:
     """A frame (3, H, W) uint8 or mask (H, W) uint8 at the model's input size.
 

@@ -12,9 +12,9 @@ from eosvos.errors import BadInput
 MIN_AREA = 1 / 1000
 """An object is learned from where it covers at least this share of the frame."""
 
-ORDER, TASK, AUGMENTATION, HELD_OUT, INNER_STEPS = 1, 2, 3, 4, 5
-"""First ids of the generators of a plan's order, a task's frames, its augmentation, the held-out sequences and a task's
-number of inner steps: they keep the draws apart."""
+ORDER, TASK, AUGMENTATION, HELD_OUT, INNER_STEPS, TRANSFORMS = 1, 2, 3, 4, 5, 6
+"""First ids of the generators of a plan's order, a task's frames, its augmentation, the held-out sequences, a task's
+number of inner steps and the transforms in them: they keep the draws apart."""
 
 Visible = Mapping[int, Sequence[int]]
 """Per object id of a sequence the positions of the frames in which it is visible."""

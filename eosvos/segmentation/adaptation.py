@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eosvos.data.augment import transformed
+from eosvos.data.augment import transforms
 from eosvos.learning.inner_loop import fine_tune, generator, load_parameters
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.segmentation.config import SPATIAL, SegmentationConfig
@@ -185,10 +185,8 @@ def _step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, s
     if config.transforms == 0:
         return _batch(adapted.model, adapted.given)
     rng = np.random.default_rng((seed, adapted.id, step, TRANSFORMS))
-    frames = [adapted.given[k % len(adapted.given)] for k in range(config.transforms)]
-    return _batch(
-        adapted.model, [LabelledFrame(*transformed(frame.image, frame.mask, SPATIAL, rng)) for frame in frames]
-    )
+    given = [(frame.image, frame.mask) for frame in adapted.given]
+    return adapted.model.batch(*transforms(given, config.transforms, SPATIAL, rng))
 
 
 def _batch(model: MaskRCNN, frames: Sequence[LabelledFrame]) -> Batch:

@@ -62,10 +62,10 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
     sums = [torch.zeros_like(part) for part in _gradient(by_workers[1])]
     for task in plan(learnable(dataset), training.plan, training.seed, 4, 0, 1):
         frames = task_frames(dataset.sequences, task, training.augmentation, training.seed, 64, 128)
-        train_batch = model.batch(list(frames.train_images), list(frames.train_masks))
-        test_batch = model.batch(list(frames.test_images), list(frames.test_masks))
+        train = model.batch(list(frames.train_images), list(frames.train_masks))
+        test = model.batch(list(frames.test_images), list(frames.test_masks))
         seed = (training.seed, task.epoch, task.index)
-        meta = meta_gradient(model, start, rates, "log", train_batch, test_batch, last_only(training.T), seed, "first")
+        meta = meta_gradient(model, start, rates, "log", [train], test, last_only(training.T), seed, "first")
         for total, parts in zip(sums, (meta.initialization, meta.rates), strict=True):
             total += torch.cat([part.flatten() for part in parts])
     _assert_close(_gradient(by_workers[1]), [total / 4 for total in sums])
