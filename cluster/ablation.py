@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -182,12 +183,20 @@ def _steps_of_same_time(training: MetaTraining, reference: MetaTraining) -> int:
 
 
 def steps_of_same_time(rows: Sequence[progress.Row], reference: Sequence[progress.Row]) -> int:
-    """Outer steps at the median pace of one training's progress in the time of all of another's at its own.
+    """Outer steps at the pace of one training's progress in the time of all of another's at its own."""
+    return max(round(len(reference) * _pace(reference) / _pace(rows)), 1)
 
-    The median, as a first step has the start of the workers in it, and a few are held up by other work.
+
+def _pace(rows: Sequence[progress.Row]) -> float:
+    """Seconds of an outer step: the mean over the four quarters of a training of the median in each.
+
+    Medians, as a few steps are held up by other work; of each quarter, as the annealed steps of a multi-step loss are
+    slower than those after them. The first step does not count where there are others: it has the workers' start in it.
     """
-    own, other = (float(statistics.median(row["seconds"] for row in part)) for part in (rows, reference))
-    return max(round(len(reference) * other / own), 1)
+    seconds = [row["seconds"] for row in rows[1:] or rows]
+    ends = [len(seconds) * k // 4 for k in range(5)]
+    quarters = (seconds[start:end] for start, end in pairwise(ends) if end > start)
+    return float(statistics.mean(map(statistics.median, quarters)))
 
 
 HEADINGS = ("row", "T", "J", "F", "J&F", "to the first", "each seed", "outer steps", "minutes", "paper's J&F")

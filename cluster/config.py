@@ -70,7 +70,7 @@ class MetaTraining(Training):
     order: Order = "first"
     """first: step gradients are constants (the paper's); second: they are differentiated too, at about three times the
     cost; second_in_heads: so in the RoI heads alone."""
-    transforms: int = 0
+    inner_transforms: int = 0
     """Copies of the training frames in each inner step's batch, every one flipped, turned, zoomed and shifted anew, as
     at test time; 0: the frames as they are, in all steps."""
     multi_step: float = 0.0
@@ -92,8 +92,8 @@ class MetaTraining(Training):
             raise ValueError(f"T: must be at least 1, got {self.T}")
         if not 0 <= self.min_T <= self.T:
             raise ValueError(f"min_T: must be within 0 and T ({self.T}), got {self.min_T}")
-        if self.transforms < 0:
-            raise ValueError(f"transforms: must be at least 0, got {self.transforms}")
+        if self.inner_transforms < 0:
+            raise ValueError(f"inner_transforms: must be at least 0, got {self.inner_transforms}")
         if not 0 <= self.multi_step <= 1:
             raise ValueError(f"multi_step: must be within 0 and 1, got {self.multi_step}")
         if self.validate_every < 1:

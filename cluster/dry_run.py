@@ -115,8 +115,8 @@ def _task(model: MaskRCNN, size: tuple[int, int], training: Training, step: int)
     rates = list(initial_rates(model, training.rates, training.seed).learned.values())
     weights = training.loss_weights(step, training.T)
     form = training.rates.rate_form
-    train = _batch(model, size, training.transforms or training.plan.train_frames)
-    return partial(meta_gradient, model, start, rates, form, [train], test, weights, (0,), training.order)
+    train = _batch(model, size, training.inner_transforms or training.plan.train_frames)
+    return partial(meta_gradient, model, start, rates, form, lambda step: train, test, weights, (0,), training.order)
 
 
 def _resident() -> int:

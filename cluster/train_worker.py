@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -124,16 +124,15 @@ def _add(
     """Adds one task's gradient in outer step ``step``, from 0, to ``total``, unless it is not finite."""
     slot, seed = task.position % training.outer.meta_batch, (training.seed, task.epoch, task.index)
     if isinstance(training, MetaTraining):
-        T = training.inner_steps(task.epoch, task.index)
         test_batch = model.batch(list(frames.test_images), list(frames.test_masks))
         meta = meta_gradient(
             model,
             learned.initialization_views,
             learned.rates_views,
             learned.form,
-            _inner_batches(training, model, task, frames, T),
+            _inner_batches(training, model, task, frames),
             test_batch,
-            training.loss_weights(step, T),
+            training.loss_weights(step, training.inner_steps(task.epoch, task.index)),
             seed,
             training.order,
         )
@@ -147,14 +146,19 @@ def _add(
         total.add(slot, gradient, [], loss, loss, seen_statistics(frozen_batch_norms(model)))
 
 
-def _inner_batches(training: MetaTraining, model: MaskRCNN, task: Task, frames: TaskFrames, T: int) -> list[Batch]:
-    """What each inner step learns from, or the one batch of all steps."""
+def _inner_batches(training: MetaTraining, model: MaskRCNN, task: Task, frames: TaskFrames) -> Callable[[int], Batch]:
+    """What the inner step of a number learns from."""
     images, masks = list(frames.train_images), list(frames.train_masks)
-    if training.transforms == 0:
-        return [model.batch(images, masks)]
-    rng = np.random.default_rng((TRANSFORMS, training.seed, task.epoch, task.index))
+    if training.inner_transforms == 0:
+        batch = model.batch(images, masks)
+        return lambda step: batch
     pairs = list(zip(images, masks, strict=True))
-    return [model.batch(*transforms(pairs, training.transforms, SPATIAL, rng)) for _ in range(T)]
+
+    def transformed_anew(step: int) -> Batch:
+        rng = np.random.default_rng((TRANSFORMS, training.seed, task.epoch, task.index, step))
+        return model.batch(*transforms(pairs, training.inner_transforms, SPATIAL, rng))
+
+    return transformed_anew
 
 
 def _losses(

@@ -58,8 +58,9 @@ class Ablate:
     """Initial weights instead of the preset's: coco, imagenet, none, or a safetensors file."""
 
     def __post_init__(self) -> None:
-        if min((self.T, *self.more_T)) < 1 or len({self.T, *self.more_T}) <= len(self.more_T):
-            raise ValueError(f"T, more_T: need different values of at least 1, got {self.T} and {self.more_T}")
+        steps = (self.T, *(self.more_T if self.table == "paper" else ()))
+        if min(steps) < 1 or len(set(steps)) < len(steps):
+            raise ValueError(f"T, more_T: need different values of at least 1, got {steps}")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: needs different values of at least 0, got {self.seeds}")
         if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):

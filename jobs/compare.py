@@ -48,8 +48,8 @@ class Compare:
     """Initial weights instead of the preset's: coco, imagenet, none, or a safetensors file."""
 
     def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: needs different values, got {self.seeds}")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: needs different values of at least 0, got {self.seeds}")
         if not self.T or min(self.T) < 0 or max(self.T) < 1 or len(set(self.T)) < len(self.T):
             raise ValueError(f"T: needs different values of at least 0, one of them above 0, got {self.T}")
         if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):

@@ -1,7 +1,7 @@
 """The meta-gradient in closed form, of first and of second order; no graph over several steps is ever held."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -48,7 +48,7 @@ def meta_gradient(
     initialization: list[Tensor],
     rates: list[Tensor],
     form: Form,
-    train: Sequence[Batch],
+    train: Callable[[int], Batch],
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
@@ -60,7 +60,7 @@ def meta_gradient(
         model: left holding other parameters.
         initialization: values to start from, one per trainable parameter in the model's order.
         rates, form: what is learned of the learning rates, as in ``LearningRates``.
-        train: frames and masks to fine-tune on, a batch for each inner step; taken in turn where there are fewer.
+        train: (number of an inner step, from 0) -> frames and masks to fine-tune on; the same whenever it is asked.
         test: frames and masks to do well on.
         weights: of the test loss after 0 to T inner steps, T + 1 values; ``last_only`` or ``multi_step``.
         seed: ids of the task; the draws of inner step t and of the test loss depend on nothing else.
@@ -99,7 +99,7 @@ def multi_step(T: int, share: float) -> tuple[float, ...]:
 def first_order(
     model: MaskRCNN,
     rates: list[Tensor],
-    train: Sequence[Batch],
+    train: Callable[[int], Batch],
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
@@ -124,8 +124,7 @@ def first_order(
     loss = math.nan
     for step, weight in enumerate(weights):
         if step > 0:
-            batch = train[(step - 1) % len(train)]
-            (train_loss,) = fine_tune(model, batch, rates, [step - 1], (*seed, _TRAIN), gradient_sum)
+            (train_loss,) = fine_tune(model, train(step - 1), rates, [step - 1], (*seed, _TRAIN), gradient_sum)
             if not math.isfinite(train_loss):
                 return None
         if weight > 0:
@@ -138,7 +137,7 @@ def first_order(
 def second_order(
     model: MaskRCNN,
     rates: list[Tensor],
-    train: Sequence[Batch],
+    train: Callable[[int], Batch],
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
@@ -162,7 +161,7 @@ def second_order(
     for step, weight in enumerate(weights):
         if step > 0:
             values = [value.detach().clone() for value in parameters]
-            losses, proposals = model(train[(step - 1) % len(train)], generator(*seed, _TRAIN, step - 1))
+            losses, proposals = model(train(step - 1), generator(*seed, _TRAIN, step - 1))
             gradients = torch.autograd.grad(total(losses), parameters, materialize_grads=True, allow_unused=True)
             before.append((values, proposals))
             with torch.no_grad():
@@ -184,8 +183,7 @@ def second_order(
             load_parameters(model, values)
             outer = [rates[i] * carried[i] for i in own]
             draws = generator(*seed, _TRAIN, step)
-            batch = train[step % len(train)]
-            step_gradients, products = _hessian_products(model, batch, draws, proposals, own, outer)
+            step_gradients, products = _hessian_products(model, train(step), draws, proposals, own, outer)
             for i, step_gradient, product in zip(own, step_gradients, products, strict=True):
                 d_rates[i] -= carried[i] * step_gradient
                 carried[i] -= product

@@ -161,10 +161,14 @@ def test_choices_differ_from_the_preset_in_one_thing() -> None:
 
 
 def test_the_same_time_is_counted_at_the_pace_of_most_steps() -> None:
-    """Two seconds a step against half a second, whatever the first step and a stalled one took."""
-    slow, fast = ([{"seconds": seconds} for seconds in own] for own in ((9.0, 2, 2, 2), (3.0, 0.5, 0.5, 0.5, 60, 0.5)))
-    assert steps_of_same_time(slow, fast) == 2  # 6 steps of 0.5 s are 3 s, which is one and a half
+    """Two seconds a step against half a second, whatever the first step and stalled ones took; slower at first."""
+    slow, fast, mixed = (
+        [{"seconds": seconds} for seconds in (9.0, *own)]
+        for own in ((2,) * 3, (0.5, 0.5, 60) * 4, (1.5,) * 10 + (0.5,) * 10)
+    )
+    assert steps_of_same_time(slow, fast) == 3  # 13 steps of 0.5 s are 6.5 s
     assert steps_of_same_time(fast, slow) == 16
+    assert steps_of_same_time(slow, mixed) == 10  # 21 steps of 1 s on average
     assert steps_of_same_time([{"seconds": 100.0}], fast) == 1
 
 

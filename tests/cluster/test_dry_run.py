@@ -59,7 +59,7 @@ def test_what_is_measured_is_a_task_of_the_training(training: MetaTraining, monk
     assert len(seen) == 2
     *_, form, train, test, weights, _, order = seen[0]
     assert (form, order, weights) == ("log", "second", (0, 0, 0, 0, 1))
-    assert [len(batch.targets) for batch in (*train, test)] == [2, 3]
+    assert [len(batch.targets) for batch in (train(0), test)] == [2, 3]
 
 
 def test_parent_without_data(training: MetaTraining) -> None:

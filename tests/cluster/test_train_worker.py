@@ -20,7 +20,6 @@ from eosvos.data.tasks import Task, learnable, plan
 from eosvos.learning.meta_gradient import MetaGradient, meta_gradient
 from eosvos.learning.optimization import Optimization, load, read_safetensors
 from eosvos.learning.rates import initial_rates
-from eosvos.model.mask_rcnn import Batch
 from eosvos.model.weights import initial_model
 
 
@@ -170,7 +169,7 @@ def test_weights_of_the_losses_and_numbers_of_steps(training: MetaTraining) -> N
 @pytest.mark.parametrize("transforms", [0, 2])
 def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTraining, transforms: int) -> None:
     assert start.out is not None
-    start = replace(start, transforms=transforms)
+    start = replace(start, inner_transforms=transforms)
     whole = _run(start)
     expected = {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")}
     for name in expected:
@@ -187,16 +186,15 @@ def _without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_inner_steps_can_learn_from_transforms(start: MetaTraining, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step of every task sees others."""
-    seen: list[list[Batch]] = []
+    images: list[torch.Tensor] = []
 
     def noted(*arguments: Any) -> MetaGradient:
-        seen.append(arguments[4])
+        batches = [arguments[4](step) for step in range(start.T)]
+        images.extend(image for batch in batches for image in batch.images.tensors)
         return meta_gradient(*arguments)
 
     monkeypatch.setattr(train_worker, "meta_gradient", noted)
-    rows = _run(replace(start, transforms=2))
+    rows = _run(replace(start, inner_transforms=2))
     assert all(row["kept"] == 4 for row in rows)
-    assert [len(batches) for batches in seen] == [start.T] * 8
-    images = [image for batches in seen for batch in batches for image in batch.images.tensors]
     assert len(images) == 8 * start.T * 2
     assert not any(torch.equal(a, b) for a, b in combinations(images, 2) if a.shape == b.shape)

@@ -65,7 +65,9 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
         train = model.batch(list(frames.train_images), list(frames.train_masks))
         test = model.batch(list(frames.test_images), list(frames.test_masks))
         seed = (training.seed, task.epoch, task.index)
-        meta = meta_gradient(model, start, rates, "log", [train], test, last_only(training.T), seed, "first")
+        meta = meta_gradient(
+            model, start, rates, "log", lambda _, own=train: own, test, last_only(training.T), seed, "first"
+        )
         for total, parts in zip(sums, (meta.initialization, meta.rates), strict=True):
             total += torch.cat([part.flatten() for part in parts])
     _assert_close(_gradient(by_workers[1]), [total / 4 for total in sums])

@@ -46,7 +46,7 @@ SHORT, LONG = 5, 20
 
 def _closed_form(order: Order, model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    meta_gradient(model, start, log_rates, "log", [batch], batch, last_only(T), SEED, order)
+    meta_gradient(model, start, log_rates, "log", lambda step: batch, batch, last_only(T), SEED, order)
 
 
 def _autograd(order: Order, model: MaskRCNN, log_rates: list[torch.Tensor], batch: Batch, T: int) -> None:
