@@ -156,7 +156,7 @@ def _inner_batches(training: MetaTraining, model: MaskRCNN, task: Task, frames: 
 
     def transformed_anew(step: int) -> Batch:
         rng = np.random.default_rng((TRANSFORMS, training.seed, task.epoch, task.index, step))
-        return model.batch(*transforms(pairs, training.inner_transforms, SPATIAL, rng))
+        return model.batch(*transforms(pairs, step, training.inner_transforms, SPATIAL, rng))
 
     return transformed_anew
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
 import io
 import itertools
 import json
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from eosvos.errors import BadInput
+from eosvos.errors import BadInput, PartsFailed
 
 Config = TypeVar("Config")
 
@@ -171,7 +172,9 @@ def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], 
 
 
 def run(command: Callable[[], None], resumes: bool = True) -> None:
-    """Run a command and exit: 0 done, 1 failed while working (with the traceback), 2 bad input (one line).
+    """Run a command and exit: 0 done, 1 failed while working, 2 bad input (one line).
+
+    What failed is said with the traceback, parts that failed in one line.
 
     Args:
         command: what to run.
@@ -182,6 +185,15 @@ def run(command: Callable[[], None], resumes: bool = True) -> None:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except PartsFailed as error:
+        print(f"error: {error}" + (". The same command again tries them again" if resumes else ""), file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            print(f"error: {error.filename or 'a file'}: no space left to write it; make room", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted" + ("; the same command again resumes" if resumes else ""), file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The one exception that means "the input is wrong, not the program"."""
+"""The exceptions that are no fault of the program: the input is wrong, or parts of the work have failed."""
 
 
 class BadInput(Exception):  # noqa: N818 - it blames the input, not the program
@@ -6,4 +6,11 @@ class BadInput(Exception):  # noqa: N818 - it blames the input, not the program
 
     The message is one line that names the file or field and says what to do about it. Commands print it and
     exit with code 2.
+    """
+
+
+class PartsFailed(Exception):  # noqa: N818 - most of it may have gone well
+    """Some parts of the work failed; the results of the others stand.
+
+    The message is one line that names them. Commands print it and exit with code 1.
     """

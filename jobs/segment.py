@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cluster.run_folder import absolute_path
 from eosvos.cli import parse_preset, run, take_switch, to_dict
-from eosvos.data.readers.clip import open_clip
-from eosvos.data.readers.masks import open_masks
+from eosvos.data.readers.clip import Clip, open_clip
+from eosvos.data.readers.masks import MaskFiles, open_masks
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.packaged import CHECKPOINT
@@ -54,7 +54,8 @@ class Segment:
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
     """Fine-tuning steps for each object."""
     time_budget: float | None = None
-    """Seconds of fine-tuning for each given mask, shared by its objects, after which the best state so far is taken."""
+    """Seconds of fine-tuning for each given mask, shared by its objects, after which no step begins; of the states so
+    far the one with the lowest loss on the given frame is taken. Give a large -T with it to use them all."""
     corrections: bool = True
     """In a folder of masks those of an object after its first one count too; False: only each object's first one."""
     learning_rate: float | None = None
@@ -86,7 +87,8 @@ QUALITY = {
 
 def _name(video: Path) -> str:
     """Of the result: the video's; ``frames`` says nothing, the folder around it does."""
-    return video.parent.name if video.is_dir() and video.name in ("frames", "images") else video.stem
+    around = video.parent.name if video.is_dir() and video.name in ("frames", "images") else ""
+    return around or video.stem
 
 
 def main() -> None:
@@ -118,11 +120,41 @@ def main() -> None:
             "checkpoint: the small one of this package, trained on synthetic video alone; for real video train a "
             "better one (README, jobs/meta_train.py) and name it with --checkpoint"
         )
+    console.print(_description(clip, masks))
+    segmenter = OneShotSegmenter(optimization, config.segmentation, config.seed, "cuda" if config.gpu else "cpu")
+    facts = {"quality": quality, "config": to_dict(config)}
+    result = _with_progress(segmenter, clip, masks, config, facts, console)
+    seconds = result["seconds"]
+    console.print(", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in seconds.items()))
+    console.print(f"result: {out}, picture: {out / OVERLAY}")
+
+
+def _description(clip: Clip, masks: MaskFiles) -> str:
     objects = ", ".join(
         f"{object_id} from frame {first}" if first else f"{object_id}" for object_id, first in masks.objects.items()
     )
-    console.print(f"{video}: {clip.size[1]}x{clip.size[0]}, {clip.count} frames; objects: {objects}")
-    segmenter = OneShotSegmenter(optimization, config.segmentation, config.seed, "cuda" if config.gpu else "cpu")
+    text = f"{clip.source}: {clip.size[1]}x{clip.size[0]}, {clip.count} frames; objects: {objects}"
+    if corrections := _tunings(masks) - len(masks.objects):
+        text += f"; {corrections} corrections (--corrections False leaves them out)"
+    if clip.frame_names is None and 0 not in masks and 1 in masks:
+        text += "; no mask is of frame 0, the first one of a video file: rename the masks if they are counted from 1"
+    return text
+
+
+def _tunings(masks: MaskFiles) -> int:
+    """How often an object is fine-tuned: for its first mask, and anew for each correction."""
+    return sum(map(len, masks.ids.values()))
+
+
+def _with_progress(
+    segmenter: OneShotSegmenter,
+    clip: Clip,
+    masks: MaskFiles,
+    config: Segment,
+    facts: dict[str, Any],
+    console: Console,
+) -> dict[str, Any]:
+    assert config.out is not None
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -131,22 +163,30 @@ def main() -> None:
         TextColumn("left"),
     )
     with Progress(*columns, console=console) as bar:
-        tuning = bar.add_task("fine-tuning", total=config.T)
+        tuning = bar.add_task("fine-tuning", total=config.T * _tunings(masks))
         segmenting = bar.add_task("segmenting", total=clip.count)
-        result = segment_clip(
-            segmenter,
-            clip,
-            masks,
-            out,
-            config.T,
-            math.inf if config.time_budget is None else config.time_budget,
-            {"quality": quality, "config": to_dict(config)},
-            lambda object_id, steps: bar.update(tuning, description=f"fine-tuning object {object_id}", completed=steps),
-            lambda frames: bar.update(segmenting, completed=frames),
-        )
-    seconds = result["seconds"]
-    console.print(", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in seconds.items()))
-    console.print(f"result: {out}, picture: {out / OVERLAY}")
+        begun: list[int] = []  # an entry for each object whose fine-tuning began
+
+        def on_step(object_id: int, steps: int) -> None:
+            if steps == 1:
+                begun.append(object_id)
+            done = config.T * (len(begun) - 1) + steps
+            bar.update(tuning, description=f"fine-tuning object {object_id}", completed=done)
+
+        try:
+            return segment_clip(
+                segmenter,
+                clip,
+                masks,
+                config.out,
+                config.T,
+                math.inf if config.time_budget is None else config.time_budget,
+                facts,
+                on_step,
+                lambda frames: bar.update(segmenting, completed=frames),
+            )
+        except FloatingPointError as error:
+            raise BadInput(f"{error} (--rate-scale 0.5, say, or a smaller -T)") from error
 
 
 if __name__ == "__main__":

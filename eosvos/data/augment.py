@@ -115,10 +115,15 @@ def transformed(
 
 
 def transforms(
-    frames: list[tuple[Tensor, Tensor]], count: int, config: AugmentationConfig, rng: np.random.Generator
+    frames: list[tuple[Tensor, Tensor]], step: int, count: int, config: AugmentationConfig, rng: np.random.Generator
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """``count`` images and their masks, each one of ``frames`` (image, mask), taken in turn, ``transformed`` anew."""
-    pairs = [transformed(*frames[k % len(frames)], config, rng) for k in range(count)]
+    """What fine-tuning step ``step`` learns from: ``count`` images and their masks, each ``transformed`` anew.
+
+    ``frames`` (image, mask) are taken in turn, on from step to step, so that each is learned from even where a step
+    takes fewer than there are.
+    """
+    places = range(step * count, (step + 1) * count)
+    pairs = [transformed(*frames[place % len(frames)], config, rng) for place in places]
     return [image for image, _ in pairs], [mask for _, mask in pairs]
 
 

@@ -16,8 +16,8 @@ from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.segmentation.config import SPATIAL, SegmentationConfig
 
 TRANSFORMS, JITTER, ONLINE, STATE = 0, 1, 2, 3
-"""Last ids of the generators of an object's transforms, jitter, online steps, and of the loss that rates its states;
-those of its fine-tuning steps are shorter: (seed, object, step)."""
+"""Last ids of the generators of an object's transforms, jitter, online steps, and of the loss that rates its states.
+Those of its fine-tuning steps have none, which is as good as 0; transforms are drawn by NumPy, not by torch."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class AdaptedObject:
         start: position of the frame with its latest given mask; it is segmented in those that follow.
         model: adapted in place.
         given: the frames with a given mask to learn from: the first one, and the latest one.
-        start_box: (4,) float, tight box of the latest given mask in pixels of the model's input.
-        box: (4,) float, that of the last frame's mask; the start box where that was empty.
-        recent: the last frames that were segmented, None where the object was not seen; online adaptation learns from
-            them, and none are kept without it.
+        start_box: (4,) float, tight box in pixels of the model's input: of the latest given mask, or of the mask before
+            the last online adaptation, None where that was empty.
+        box: that of the last frame's mask, None where it was empty.
+        recent: the frames that the next online adaptation learns from, None where the object was not seen.
         steps: fine-tuning steps taken on the given frames.
         state: how many of them led to the state that was taken: all, but for a time budget.
         computed: how many of them were computed here: all, but for those that a cache knew.
@@ -60,8 +60,8 @@ class AdaptedObject:
     start: int
     model: MaskRCNN
     given: tuple[LabelledFrame, ...]
-    start_box: Tensor
-    box: Tensor
+    start_box: Tensor | None
+    box: Tensor | None
     recent: deque[LabelledFrame | None]
     steps: int = 0
     state: int = 0
@@ -72,6 +72,11 @@ class AdaptedObject:
     fine_tuning_seconds: float = 0.0
     adaptation_seconds: float = 0.0
     segmentation_seconds: float = 0.0
+
+    @property
+    def propagated_box(self) -> Tensor | None:
+        """What box propagation goes on from; None where nothing was seen for long."""
+        return self.start_box if self.box is None else self.box
 
     @property
     def seconds(self) -> float:
@@ -145,26 +150,27 @@ def adapt_online(
 ) -> None:
     """Online adaptation before the frame at ``position``, where one is due.
 
-    The batch is the given frames as they are and those of ``recent`` that the configuration chooses. Where the object
-    was not seen in any of them the state to start from stays as it is; where the steps diverge it is the kept one.
+    The batch is the given frames as they are and the ``recent`` ones. Where the object was not seen in any of these the
+    state to start from stays as it is; where the steps diverge it is the kept one. Box propagation starts anew, too.
 
     Args:
         adapted: changed in place.
         initialization: gives one tensor per trainable parameter, for ``online_reset`` "initialization".
         rates: learning rates, broadcastable to the model's parameters.
         position: of the next frame in the video.
-        config: interval, steps, frames, choice, reset.
+        config: interval, steps, reset.
         seed: of all draws.
     """
     passed = position - adapted.start - 1
     if not config.online_interval or passed == 0 or passed % config.online_interval or adapted.diverged:
         return
     began = time.perf_counter()
+    adapted.start_box = adapted.box
     if config.online_reset == "first_frame":
         load_parameters(adapted.model, adapted.kept)
     elif config.online_reset == "initialization":
         load_parameters(adapted.model, initialization())
-    if seen := [frame for frame in _chosen(adapted.recent, config) if frame is not None]:
+    if seen := [frame for frame in adapted.recent if frame is not None]:
         batch = _batch(adapted.model, [*adapted.given, *seen])
         draws = (seed, adapted.id, position, ONLINE)
         if not _take(adapted.model, batch, rates, range(config.online_steps), draws):
@@ -173,12 +179,23 @@ def adapt_online(
     adapted.adaptation_seconds += time.perf_counter() - began
 
 
-def _chosen(recent: Sequence[LabelledFrame | None], config: SegmentationConfig) -> list[LabelledFrame | None]:
-    """Of the last interval's frames, oldest first, those to learn from; the release's are its second one and on."""
-    frames = list(recent)
-    if config.online_choice == "latest":
-        return frames[-config.online_frames :]
-    return frames[1 : 1 + config.online_frames]
+def remember(adapted: AdaptedObject, image: Tensor, mask: Tensor, position: int, config: SegmentationConfig) -> None:
+    """Keeps a frame that was segmented where the next online adaptation learns from it.
+
+    Of each interval those are the latest ones, or the release's: from its second one on.
+
+    Args:
+        adapted: changed in place.
+        image: (3, h, w) uint8, the frame at the model's input size.
+        mask: (h, w) uint8, what was taken for the object.
+        position: of the frame in the video.
+        config: interval, frames, choice.
+    """
+    if not config.online_interval:
+        return
+    place = (position - adapted.start - 1) % config.online_interval
+    if config.online_choice == "latest" or 1 <= place <= config.online_frames:
+        adapted.recent.append(LabelledFrame(image, mask) if mask.any() else None)
 
 
 def _step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, step: int) -> Batch:
@@ -186,7 +203,7 @@ def _step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, s
         return _batch(adapted.model, adapted.given)
     rng = np.random.default_rng((seed, adapted.id, step, TRANSFORMS))
     given = [(frame.image, frame.mask) for frame in adapted.given]
-    return adapted.model.batch(*transforms(given, config.transforms, SPATIAL, rng))
+    return adapted.model.batch(*transforms(given, step, config.transforms, SPATIAL, rng))
 
 
 def _batch(model: MaskRCNN, frames: Sequence[LabelledFrame]) -> Batch:

@@ -24,6 +24,7 @@ from eosvos.segmentation.adaptation import (
     LabelledFrame,
     adapt_online,
     fine_tune_object,
+    remember,
 )
 from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
 
@@ -107,8 +108,9 @@ class OneShotSegmenter:
             frames: (3, H, W) uint8 RGB each, all of one size.
             masks: position of a frame -> (H, W) uint8 object ids of those whose mask is given there, 0 elsewhere.
             T: fine-tuning steps for each object.
-            time_budget: seconds of fine-tuning for each given mask, shared by its objects; where it ends the steps
-                early, the best state so far is taken, as in ``fine_tune_object``.
+            time_budget: seconds of fine-tuning for each given mask, shared by its objects, after which no further step
+                begins. With one, the best of the states before and after each step is taken, as in
+                ``fine_tune_object``.
             adapted: filled with the objects by id. Those of an earlier pass over the same video, without corrections
                 and with a T at most as large, go on from where they were.
             keep_going: an object whose fine-tuning diverges is not seen any more, and marked so, instead of an error.
@@ -146,7 +148,7 @@ class OneShotSegmenter:
                 if new.diverged and not keep_going:
                     raise FloatingPointError(
                         f"object {object_id}: fine-tuning on frame {position} diverged within {T} steps; lower the "
-                        "rates or T"
+                        "learning rates or the number of steps"
                     )
                 alive[object_id] = adapted[object_id] = new
             yield self._frame(image, small, given, [alive[object_id] for object_id in sorted(alive)], position, rates)
@@ -157,16 +159,18 @@ class OneShotSegmenter:
         """The best detection of one object in the frame at ``position``.
 
         Args:
-            adapted: the object, with the box of its last mask.
+            adapted: the object, with the box that goes on from its last mask.
             small: (3, h, w) uint8, the frame at the model's input size.
             size: (H, W) of the video.
             position: of the frame.
         """
         extra = None
         input_size = (small.shape[1], small.shape[2])
-        if self.config.box_propagation:
+        box = adapted.propagated_box
+        if self.config.box_propagation and box is not None:
             draws = generator(self.seed, adapted.id, position, JITTER)
-            extra = jittered_boxes(adapted.box, self.optimization.config.proposals_test // 2, input_size, draws)
+            count = self.optimization.config.proposals_test // 2
+            extra = jittered_boxes(box, count, input_size, draws).to(self.device)
         detection = adapted.model.detect(small, extra)
         if detection is None:
             return Prediction(torch.zeros(size))
@@ -198,7 +202,7 @@ class OneShotSegmenter:
                 began = time.perf_counter()
                 prediction = self.predict(adapted, small, size, position)
                 probability = prediction.probability
-                self._remember(adapted, small, probability)
+                self._remember(adapted, small, probability, position)
                 adapted.segmentation_seconds += time.perf_counter() - began
                 if prediction.box is not None:
                     boxes[adapted.id] = tuple(prediction.box.tolist())
@@ -207,18 +211,14 @@ class OneShotSegmenter:
             largest, ids[better] = torch.where(better, probability, largest), adapted.id
         return SegmentedFrame(ids, boxes, scores)
 
-    def _remember(self, adapted: AdaptedObject, small: Tensor, probability: Tensor) -> None:
+    def _remember(self, adapted: AdaptedObject, small: Tensor, probability: Tensor, position: int) -> None:
         """The last box for box propagation, the frame for online adaptation."""
+        box = _tight_box(probability >= 0.5)
         input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
-        ys, xs = torch.where(probability >= 0.5)
-        if len(ys):
-            box = torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).to(adapted.start_box)
-            adapted.box = _scaled(box, size, input_size)
-        else:
-            adapted.box = adapted.start_box
+        adapted.box = None if box is None else _scaled(box, size, input_size)
         if self.config.online_interval:
             mask = self._small_mask(probability >= self.config.online_threshold)
-            adapted.recent.append(LabelledFrame(small, mask) if mask.any() else None)
+            remember(adapted, small, mask, position, self.config)
 
     def _given(self, masks: Mapping[int, Tensor], position: int, size: tuple[int, int]) -> dict[int, Tensor]:
         """Object id -> its mask (H, W) bool at ``position``."""
@@ -237,8 +237,8 @@ class OneShotSegmenter:
         own = self._small_mask(mask)
         given = (*(earlier.given[:1] if earlier else ()), LabelledFrame(small, own))
         model = self.optimization.model().to(self.device)
-        box = model.batch([small], [own]).targets[0]["boxes"][0]
-        recent = deque[LabelledFrame | None](maxlen=max(self.config.online_interval, 1))
+        box = _tight_box(own)
+        recent = deque[LabelledFrame | None](maxlen=self.config.online_frames)
         new = AdaptedObject(object_id, position, model, given, box, box, recent)
         if earlier is not None:
             new.fine_tuning_seconds = earlier.fine_tuning_seconds
@@ -268,15 +268,15 @@ def jittered_boxes(box: Tensor, count: int, size: tuple[int, int], draws: torch.
     """Copies of a box with each side moved outwards by up to a tenth of the box's extent, as the release does.
 
     Args:
-        box: (4,) float, x0 y0 x1 y1.
+        box: (4,) float, x0 y0 x1 y1, on the CPU.
         count: number of copies.
         size: (H, W) to clamp to.
         draws: CPU generator.
 
     Returns:
-        (count, 4) float, on the device of ``box``.
+        (count, 4) float.
     """
-    amounts = torch.rand((count, 4), generator=draws).to(box) * 0.1
+    amounts = torch.rand((count, 4), generator=draws) * 0.1
     width, height = box[2] - box[0], box[3] - box[1]
     outwards = torch.stack((-width, -height, width, height))
     return clip_boxes_to_image(box + amounts * outwards, size)  # type: ignore[no-any-return]
@@ -286,11 +286,19 @@ def _same(adapted: AdaptedObject | None, position: int, alive: AdaptedObject | N
     """An object of an earlier pass, as at the start of one, where it is what is looked for: not after a correction."""
     if adapted is None or alive is not None or adapted.start != position or len(adapted.given) > 1:
         return None
-    adapted.box = adapted.start_box
+    adapted.start_box = adapted.box = _tight_box(adapted.given[-1].mask)
     adapted.recent.clear()
     adapted.adaptation_seconds = adapted.segmentation_seconds = 0.0
     adapted.undone = 0
     return adapted
+
+
+def _tight_box(mask: Tensor) -> Tensor | None:
+    """(H, W) -> (4,) float x0 y0 x1 y1 around what is not 0, ends one beyond it; None where all is 0."""
+    ys, xs = torch.where(mask)
+    if len(ys) == 0:
+        return None
+    return torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).float()
 
 
 def _scaled(box: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:

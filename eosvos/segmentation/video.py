@@ -46,45 +46,73 @@ def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
         overwrite: whether it may.
         inputs: files and folders that the run reads; none may be in ``out``.
     """
+    partial = _partial_of(out)
     for path in inputs:
-        if path.resolve().is_relative_to(out.resolve()):
-            raise BadInput(f"{path}: is in {out}, which the result goes to; give another --out, or move it")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        for folder in (out, partial):
+            if path.resolve().is_relative_to(folder.resolve()):
+                raise BadInput(f"{path}: is in {folder}, which the result goes to; give another --out, or move it")
+    for folder in (out, partial):
+        if (folder.exists() and not folder.is_dir()) or _names(folder) - set(WRITTEN):
+            raise BadInput(f"{folder}: exists and holds other files than a result of ours; give another --out")
+    if not _names(out):
         return
-    if not (out / RESULT).is_file() or {path.name for path in out.iterdir()} - set(WRITTEN):
+    if not (out / RESULT).is_file() and not _is_half_replaced(out):
         raise BadInput(f"{out}: exists and holds other files than a result of ours; give another --out")
     if not overwrite:
         raise BadInput(f"{out}: holds the result of another run; give another --out, or --overwrite")
 
 
+def _partial_of(out: Path) -> Path:
+    """The folder beside ``out`` to work in."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def _names(folder: Path) -> set[str]:
+    """Of what is in a folder, but for what file managers leave there."""
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir()} - {".DS_Store", "Thumbs.db", "desktop.ini"}
+
+
+def _is_half_replaced(out: Path) -> bool:
+    """Whether a run ended while it replaced ``out``: its whole result is still beside it, for a part."""
+    return (_partial_of(out) / RESULT).is_file()
+
+
 @contextmanager
 def _partial(out: Path) -> Iterator[Path]:
-    """A new folder beside ``out`` to work in, which stays. Raises BadInput where another run has it."""
-    partial = out.with_name(f"{out.name}.partial")
+    """An empty folder beside ``out`` to work in, which stays. Raises BadInput where another run has it."""
+    partial = _partial_of(out)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{partial}: cannot be made ({error.strerror}); give another --out") from error
     with locked(partial) as ours:
         if ours is False:
             raise BadInput(f"{partial}: another run is writing there; wait for it, or give another --out")
-        shutil.rmtree(partial, ignore_errors=True)
-    try:
-        (partial / MASKS).mkdir(parents=True)
-    except OSError as error:
-        raise BadInput(f"{partial}: cannot be made ({error.strerror}); give another --out") from error
-    with locked(partial):
+        if _is_half_replaced(out):
+            _empty(out)  # before what tells that its files are ours
+        _empty(partial)
+        (partial / MASKS).mkdir()
         yield partial
+
+
+def _empty(folder: Path) -> None:
+    """Removes what a result has, the file that says it is whole the first."""
+    for name in reversed(WRITTEN):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _replace(partial: Path, out: Path) -> None:
     """Puts what is in ``partial`` in ``out``, which may be a mount point, in place of an older result."""
     out.mkdir(exist_ok=True)
-    (out / RESULT).unlink(missing_ok=True)  # from here on to its new one it is no whole result
+    _empty(out)
     for name in WRITTEN:
-        old = out / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-        shutil.move(partial / name, old)  # by copying, where it is another file system
-    partial.rmdir()
+        shutil.move(partial / name, out / name)  # by copying, where it is another file system
+    shutil.rmtree(partial)
 
 
 def segment_clip(

@@ -1,5 +1,6 @@
 """What every command shares: precedence of preset, file and flags; exit codes; one line for bad input."""
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -177,6 +178,10 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert _left(_raises(KeyboardInterrupt())) == 1
     assert capsys.readouterr().err == "interrupted; the same command again resumes\n"
     assert _left(_raises(SystemExit(2))) == 2
+    assert _left(_raises(OSError(errno.ENOSPC, "No space left on device", "a/b"))) == 1
+    assert capsys.readouterr().err == "error: a/b: no space left to write it; make room\n"
+    assert _left(_raises(PermissionError(errno.EACCES, "Permission denied", "a/b"))) == 1
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_bad_input_found_while_parsing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

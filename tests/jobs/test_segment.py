@@ -47,7 +47,11 @@ def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> 
     (folder / "mask.png").write_bytes(encode_mask(mask))
     (folder / "nothing.png").write_bytes(encode_mask(mask * 0))
     (folder / "small.png").write_bytes(encode_mask(mask[:32].contiguous()))
+    many = Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    many.save(folder / "many.png")
     (folder / "text.mp4").write_text("no video")
+    (folder / "result").mkdir()
+    (folder / "result" / "segmentation.json").write_text("{}")
     return folder
 
 
@@ -89,10 +93,12 @@ REFUSALS = {
     "--mask TMP/missing.png": "TMP/missing.png: no such mask",
     "--mask TMP/small.png": "TMP/small.png: the mask has 64x32 pixels, TMP/clip.mp4 has 64x64",
     "--mask TMP/nothing.png": "TMP/nothing.png: a mask with no object",
+    "--mask TMP/many.png": "TMP/many.png: holds the value 4095; there can be at most 255 objects",
     "--checkpoint TMP/parent.safetensors": "a parent has no learning rates of its own; give one with --learning-rate",
     "--checkpoint TMP/mask.png": "TMP/mask.png: not a checkpoint of ours",
     "--out TMP": "TMP/clip.mp4: is in TMP, which the result goes to",
     "--out TMP/frames": "TMP/frames: exists and holds other files than a result of ours",
+    "--out TMP/result": "TMP/result: holds the result of another run; give another --out, or --overwrite",
     "--quality worst": "--quality worst: no such preset; choose one of fast, balanced, best",
     "--time-budget 0": "time_budget: must be above 0, got 0.0",
     "--online-interval 1": "online_frames: an interval of 1 frames does not hold 2",
@@ -112,6 +118,30 @@ def test_bad_input_is_one_line(
     line = refused("segment", *(part for pair in (given | {flag: value}).items() for part in pair))
     assert REFUSALS[arguments].replace("TMP", str(folder)) in line
     assert not list(tmp_path.iterdir())
+
+
+def test_the_readmes_example(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is printed there, in a folder with a clip and a mask of these names."""
+    (tmp_path / "clip.mp4").symlink_to(folder / "clip.mp4")
+    (tmp_path / "first.png").symlink_to(folder / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    text = (JOB.parents[1] / "README.md").read_text()
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert lines[0] == "[0, 1, 2, 3] {}"
+
+
+def test_fine_tuning_that_diverges_is_one_line(refused: Callable[..., str], folder: Path, tmp_path: Path) -> None:
+    line = refused(
+        "segment",
+        *("--video", folder / "clip.mp4", "--mask", folder / "mask.png", "--out", tmp_path / "out"),
+        *("--checkpoint", folder / "meta.safetensors", "--rate-scale", "1e30"),
+    )
+    assert line.startswith("object 1: fine-tuning on frame 0 diverged within 10 steps")
+    assert "--rate-scale" in line
 
 
 def test_video_and_mask_are_needed(refused: Callable[..., str]) -> None:

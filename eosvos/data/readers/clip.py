@@ -86,9 +86,10 @@ def open_clip(path: Path) -> Clip:
     first = next(_video_frames(path), None)
     if first is None:
         raise BadInput(f"{path}: a video without a frame; export it again")
-    # What a file says of its length may be missing or wrong; its packets are quick to count.
+    # What a file says of its length may be missing or wrong; its packets are quick to count. Some may be there only to
+    # decode the first frame of a clip that was cut out.
     with _container(path) as container:
-        count = sum(packet.size > 0 for packet in container.demux(_stream(container)))
+        count = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(_stream(container)))
     return Clip(path, (first.image.shape[1], first.image.shape[2]), count, None, lambda: _video_frames(path))
 
 

@@ -108,21 +108,26 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
 def read_mask(file: Path) -> Tensor:
     """An image as object ids, (H, W) uint8.
 
-    The values of a palette image are ids, but for 255 beside others, which is nobody's. So are those of a gray image,
-    unless the largest possible value is among them: then it is black and white, and any value above 0 is object 1.
-    Colours must be gray, too; what is transparent is background.
+    The values of a palette image are ids, but for 255, which is nobody's. So are those of a gray image, unless the
+    largest possible value is among them: then it is black and white, and any value above 0 is object 1. A palette image
+    is such an image where its palette has grays alone and it shows white. Colours must be gray, too; what is
+    transparent is background.
 
     Raises:
-        BadInput: a file that is no image, colours, or a value above 255.
+        BadInput: a file that is no image, a JPEG, colours, or a value above 255.
     """
     try:
         with Image.open(io.BytesIO(file.read_bytes())) as image:
+            if image.format == "JPEG":
+                raise BadInput(f"{file}: a mask as JPEG, which blurs the objects' values; save it as PNG")
             image.load()
             values, palette = _values(image, file), image.mode in ("P", "PA")
+            if image.mode == "P" and (grays := _grays(image, values)) is not None:
+                values, palette = grays, False
     except UNREADABLE as error:
         raise BadInput(f"{file}: not a readable mask ({unreadable_reason(error)}); replace the file") from error
     largest = values.max(initial=0)
-    if palette and not np.isin(values, (0, VOID)).all():
+    if palette:
         values = np.where(values == VOID, 0, values)
     elif largest in (255, 65535):
         values = (values > 0).astype(values.dtype)
@@ -131,6 +136,18 @@ def read_mask(file: Path) -> Tensor:
             f"{file}: holds the value {values.max()}; there can be at most 255 objects, with values 1 to 255"
         )
     return torch.from_numpy(values.astype(np.uint8))
+
+
+def _grays(
+    image: Image.Image, values: "np.ndarray[tuple[int, ...], np.dtype[np.integer]]"
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.integer]] | None":
+    """The shades of a palette image that is black and white; None where its values are ids."""
+    palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
+    if (palette != palette[:, :1]).any():
+        return None
+    shades = np.zeros(256, dtype=np.int64)
+    shades[: len(palette)] = palette[:, 0]
+    return shades[values] if (shades[values] == 255).any() else None
 
 
 def _values(image: Image.Image, file: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.integer]]":

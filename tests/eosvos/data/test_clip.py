@@ -191,6 +191,38 @@ def test_what_is_no_clip(tmp_path: Path) -> None:
             open_clip(tmp_path / name)
 
 
+def test_a_video_that_was_cut_out(tmp_path: Path) -> None:
+    """Packets before its start are in the file to decode the first frame from, and are no frames of it."""
+    _write_video(tmp_path / "whole.mp4", _pictures(12, 48, 64))
+    with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(tmp_path / "cut.mp4"), "w") as cut:
+        source = whole.streams.video[0]
+        stream = cut.add_stream_from_template(source)
+        offset = round(Fraction(5 * 4, 100) / (source.time_base or 1))
+        for packet in whole.demux(source):
+            if packet.pts is not None and packet.dts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - offset, packet.dts - offset, stream
+                cut.mux(packet)
+    clip = open_clip(tmp_path / "cut.mp4")
+    frames = list(clip.read())
+    assert clip.count == len(frames) < 12
+    assert clip.position("00011") is None
+    assert float(frames[0].time) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("a.avi", "a video without a frame; export it again"), ("a.mp4", "holds no video"), ("a.mkv", "not a readable")],
+)
+def test_a_video_without_a_frame(tmp_path: Path, name: str, message: str) -> None:
+    """Headers alone; what FFmpeg makes of them depends on the kind of file."""
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(BadInput, match=rf"{name}: {message}"):
+        open_clip(tmp_path / name)
+
+
 def test_a_video_that_breaks_off(tmp_path: Path) -> None:
     """Frames are decoded one by one: those before the break are there, and a file without any is refused."""
     _write_video(tmp_path / "whole.mkv", _pictures(30, 64, 200), "ffv1", "bgr0")

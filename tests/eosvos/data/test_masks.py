@@ -32,6 +32,12 @@ def _rgba() -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def _two_colours(palette: tuple[int, ...]) -> Image.Image:
+    image = Image.fromarray((SHAPE > 0).astype(np.uint8)).convert("P")
+    image.putpalette(palette)
+    return image
+
+
 KINDS: dict[str, tuple[Callable[[], Image.Image], np.ndarray]] = {  # type: ignore[type-arg]
     "gray ids": (lambda: Image.fromarray(IDS), IDS),
     "gray, one id": (lambda: Image.fromarray((IDS == 5).astype(np.uint8) * 5), (IDS == 5) * 5),
@@ -42,6 +48,9 @@ KINDS: dict[str, tuple[Callable[[], Image.Image], np.ndarray]] = {  # type: igno
     "transparent background": (_rgba, SHAPE > 0),
     "black and white, 16 bits": (lambda: Image.fromarray(SHAPE.astype(np.uint16) * 257), SHAPE > 0),
     "black and white, palette": (lambda: Image.fromarray((SHAPE > 0).astype(np.uint8) * 255).convert("P"), SHAPE > 0),
+    "anti-aliased, palette": (lambda: Image.fromarray(SHAPE).convert("P"), SHAPE > 0),
+    "white is the first of a palette": (lambda: _two_colours((255, 255, 255, 0, 0, 0)), SHAPE == 0),
+    "two colours are one object": (lambda: _two_colours((0, 0, 0, 128, 0, 0)), SHAPE > 0),
     "16-bit ids": (lambda: Image.fromarray(IDS.astype(np.uint16)), IDS),
 }
 
@@ -60,6 +69,8 @@ def test_values_of_a_palette_are_ids_but_for_255(tmp_path: Path) -> None:
     values[2, 3] = 255
     (tmp_path / "mask.png").write_bytes(_palette(values))
     assert np.array_equal(read_mask(tmp_path / "mask.png").numpy(), IDS)
+    (tmp_path / "mask.png").write_bytes(_palette((values == 255).astype(np.uint8) * 255))
+    assert not read_mask(tmp_path / "mask.png").any()
 
 
 def test_one_mask_is_of_the_first_frame(tmp_path: Path) -> None:
@@ -102,6 +113,7 @@ def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
         "none.png": Image.fromarray(IDS * 0),
         "many.png": Image.fromarray(IDS.astype(np.uint16) * 100),
         "colours.png": Image.fromarray(colours),
+        "blurred.jpg": Image.fromarray(IDS),
     }
     for name, image in files.items():
         image.save(tmp_path / name)
@@ -115,6 +127,7 @@ def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
         "none.png": "a mask with no object; draw at least one value above 0",
         "many.png": "holds the value 20000; there can be at most 255 objects",
         "colours.png": "a mask in colours has no object ids",
+        "blurred.jpg": "a mask as JPEG, which blurs the objects' values; save it as PNG",
         "text.png": "not a readable mask",
         "empty": "a folder without masks",
         "names": "f10.png: clip has no frame of this name; its frames are called f7 to f9",

@@ -29,6 +29,7 @@ from eosvos.segmentation.adaptation import (
     LabelledFrame,
     adapt_online,
     fine_tune_object,
+    remember,
 )
 from eosvos.segmentation.config import SPATIAL, SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter, Prediction, SegmentedFrame, jittered_boxes
@@ -209,6 +210,20 @@ def test_transforms_are_drawn_anew_in_each_step(optimization: Optimization, vide
     assert _equal(list(model.state_dict().values()), _state({7: own}))
 
 
+def test_given_frames_are_learned_from_in_turn(optimization: Optimization, video: Video) -> None:
+    """Also where a step takes one transform: of the first frame, then of the correction."""
+    correction = torch.zeros(SIZE, dtype=torch.uint8)
+    correction[5:30, 5:40] = 3
+    adapted: dict[int, AdaptedObject] = {}
+    segmenter = OneShotSegmenter(optimization, replace(BARE, transforms=1))
+    list(segmenter.segment(video[0][:3], {0: (video[1] == 3) * video[1], 2: correction}, 2, adapted=adapted))
+    own, model = adapted[3], optimization.model()
+    for step, frame in enumerate(own.given):
+        image, mask = transformed(frame.image, frame.mask, SPATIAL, np.random.default_rng((0, 3, step, TRANSFORMS)))
+        fine_tune(model, model.batch([image], [mask]), optimization.fine_tuning_rates(), [step], (0, 3))
+    assert _equal(list(model.state_dict().values()), _state(adapted))
+
+
 class _Faked(OneShotSegmenter):
     """Segments with given probabilities: per position and object; keeps the boxes that it was given."""
 
@@ -220,12 +235,12 @@ class _Faked(OneShotSegmenter):
     ) -> None:
         super().__init__(optimization, config)
         self.probabilities = probabilities
-        self.boxes: list[Tensor] = []
+        self.boxes: list[Any] = []
         self.seen: list[tuple[int, int]] = []
 
     def predict(self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], position: int) -> Prediction:
         assert size == SIZE
-        self.boxes.append(adapted.box)
+        self.boxes.append(adapted.propagated_box)
         self.seen.append((position, adapted.id))
         return Prediction(self.probabilities[position, adapted.id])
 
@@ -254,6 +269,24 @@ def test_boxes_follow_the_last_mask(optimization: Optimization, video: Video) ->
     assert faked.boxes[0].tolist() == pytest.approx([56 * x, 20 * y, 84 * x, 60 * y], abs=1)
     assert faked.boxes[1].tolist() == pytest.approx([56 * x, 30 * y, 84 * x, 50 * y])
     assert torch.equal(faked.boxes[2], faked.boxes[0])  # nothing was found: back to the given mask's
+
+
+def test_boxes_go_on_from_the_mask_before_an_online_adaptation(optimization: Optimization, video: Video) -> None:
+    """And where that was empty, there is none to go on from until the object is seen again."""
+    mask = (video[1] > 0).to(torch.uint8)
+    moved, nothing = torch.zeros(SIZE), torch.zeros(SIZE)
+    moved[30:50, 56:84] = 0.6
+    config = replace(BARE, online_interval=2, online_steps=1)
+    for before, expected in ((moved, [56 * 90 / 112, 30 * 0.8, 84 * 90 / 112, 50 * 0.8]), (nothing, None)):
+        maps = {(1, 1): nothing, (2, 1): before, (3, 1): nothing, (4, 1): nothing}
+        faked = _Faked(optimization, maps, config)
+        list(faked.segment([*video[0], video[0][0]], {0: mask}, 1))
+        assert torch.equal(faked.boxes[0], faked.boxes[1])  # nothing was found: back to the given mask's
+        for box in faked.boxes[2:]:
+            assert (box is None) if expected is None else box.tolist() == pytest.approx(expected)
+    without = _Faked(optimization, maps, replace(config, online_interval=0))
+    list(without.segment([*video[0], video[0][0]], {0: mask}, 1))
+    assert all(torch.equal(box, without.boxes[0]) for box in without.boxes)
 
 
 def test_objects_enter_with_their_first_mask_and_never_before(optimization: Optimization, video: Video) -> None:
@@ -308,6 +341,7 @@ def test_extra_proposals(
     for extra, own in zip(seen, list(adapted.values()) * 2, strict=True):
         assert extra is not None
         assert extra.shape == (optimization.config.proposals_test // 2, 4)
+        assert own.start_box is not None
         widths, starts = extra - own.start_box, own.start_box
         assert bool((widths[:, :2] <= 0).all() and (widths[:, 2:] >= 0).all())
         assert bool((widths.abs() <= 0.1 * (starts[2:] - starts[:2]).repeat(2) + 1e-4).all())
@@ -354,7 +388,8 @@ def test_online_adaptation(
     (own,) = _adapted(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 1).values()
     mask = own.given[0].mask
     past = {p: LabelledFrame(own.given[0].image.roll(p, dims=2), mask.roll(p, dims=1)) for p in range(1, 6)}
-    own.recent.extend(past.values())
+    for position, frame in past.items():
+        remember(own, frame.image, frame.mask, position, config)
     rates, initialization = optimization.fine_tuning_rates(), list(optimization.model().parameters())
     start = {"first_frame": own.kept, "none": list(own.model.parameters()), "initialization": initialization}[reset]
     model = optimization.model()
@@ -369,6 +404,19 @@ def test_online_adaptation(
     adapt_online(own, lambda: initialization, rates, 6, config, 0)
     assert _equal(list(own.model.state_dict().values()), list(model.state_dict().values()))
     assert not _equal(own.kept, list(own.model.parameters()))
+
+
+@pytest.mark.parametrize("choice", ["latest", "release"])
+def test_no_more_frames_are_kept_than_learned_from(optimization: Optimization, video: Video, choice: Any) -> None:
+    config = replace(ONLINE, online_interval=100, online_choice=choice)
+    adapted: dict[int, AdaptedObject] = {}
+    maps = {(position, 1): torch.ones(SIZE) for position in range(1, 8)}
+    list(
+        _Faked(optimization, maps, config).segment(
+            [*video[0], *video[0]], {0: video[1].clamp(max=1)}, 0, adapted=adapted
+        )
+    )
+    assert len(adapted[1].recent) == config.online_frames
 
 
 def test_online_adaptation_takes_the_frames_that_were_segmented(optimization: Optimization, video: Video) -> None:

@@ -1,6 +1,7 @@
 """From a clip and masks to a folder, with a detector that sees the truth."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -175,8 +176,12 @@ def test_where_a_result_may_go(tmp_path: Path) -> None:
     check_out(tmp_path, True)
     with pytest.raises(BadInput, match="holds the result of another run; give another --out, or --overwrite"):
         check_out(tmp_path, False)
-    with pytest.raises(BadInput, match=r"masks: is in .*, which the result goes to"):
-        check_out(tmp_path, True, [tmp_path / "masks"])
+    partial = tmp_path.with_name(f"{tmp_path.name}.partial")
+    for folder in (tmp_path, partial):
+        with pytest.raises(BadInput, match=r"masks: is in .*, which the result goes to"):
+            check_out(tmp_path, True, [folder / "masks"])
+    (tmp_path / ".DS_Store").touch()
+    check_out(tmp_path, True)
     for change in (lambda: (tmp_path / "thesis.txt").touch(), (tmp_path / "segmentation.json").unlink):
         change()
         with pytest.raises(BadInput, match="holds other files than a result of ours"):
@@ -184,6 +189,51 @@ def test_where_a_result_may_go(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match=r"file/out.partial: cannot be made"):
         segment_clip(None, None, {}, tmp_path / "file" / "out", 0)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_only_looks_like_ours_stays(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "thesis.txt").touch()
+    with pytest.raises(BadInput, match=r"out\.partial: exists and holds other files than a result of ours"):
+        check_out(tmp_path / "out", True)
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "masks").mkdir()
+    with pytest.raises(BadInput, match="clip: exists and holds other files than a result of ours"):
+        check_out(tmp_path / "clip", True)
+
+
+@pytest.mark.parametrize("moved", [0, 1, 3])
+def test_a_kill_while_the_result_is_replaced(
+    optimization: Optimization,
+    clip: Clip,
+    truths: dict[int, Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moved: int,
+) -> None:
+    """What is left is ours to overwrite, and is no whole result until then."""
+    out, move, moves = tmp_path / "out", shutil.move, list[Path]()
+
+    def killed(source: Path, target: Path) -> None:
+        if len(moves) == moved:
+            raise KeyboardInterrupt
+        moves.append(target)
+        move(source, target)
+
+    segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, out, 0)
+    monkeypatch.setattr(shutil, "move", killed)
+    with pytest.raises(KeyboardInterrupt):
+        segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, out, 0)
+    monkeypatch.undo()
+    assert not (out / "segmentation.json").exists()
+    check_out(out, True)
+    if moved:
+        with pytest.raises(BadInput, match="holds the result of another run"):
+            check_out(out, False)
+    segment_clip(Perfect(optimization, {}), clip, {0: truths[0]}, out, 0)
+    assert sorted(path.name for path in out.iterdir()) == sorted(WRITTEN)
+    assert not read_mask(out / "masks" / "shot_99.png").any()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_an_empty_folder_may_be_a_mount_point(
