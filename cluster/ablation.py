@@ -56,7 +56,7 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
     uri = tracking_uri()
     tracker = Tracker(uri, "ablation", ablation.out.name, ablation.out, {"data": ablation.data, "rows": len(rows)})
     summary: list[Row] = []
-    try:
+    with tracker:
         first: list[Row] = []
         for number, row in enumerate(rows, 1):
             console.rule(f"row {number} of {len(rows)}: {row.name}, T={row.T}")
@@ -86,10 +86,6 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
         (ablation.out / "ablation.md").write_text(_markdown(summary, ablation.seeds))
         for name in ("ablation.md", "ablation.csv"):
             tracker.artifact(ablation.out / name)
-    except BaseException:
-        tracker.end(failed=True)
-        raise
-    tracker.end()
     console.print(_terminal(summary))
     console.print(f"table: {ablation.out / 'ablation.md'}\nMLflow: {uri}, run {tracker.run_id}")
     return summary

@@ -127,7 +127,7 @@ class Evaluation:
     data: str = ""
     """Encoded dataset to evaluate on."""
     out: Path | None = None
-    """Folder of the results; runs/evaluate/JOB-RUN-on-DATA by default, after the checkpoint's folder."""
+    """Folder of the results; runs/evaluate/JOB-RUN-FILE-on-DATA-PRESET-T5 by default, after the checkpoint."""
     T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = (0, 1, 5, 10)
     """Numbers of fine-tuning steps to evaluate."""
     learning_rate: tuple[float, ...] = ()

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from cluster.config import Evaluation
+from cluster.failures import last_line
 from cluster.journal import SequenceResult
 from cluster.session import bad_input_in, total
 from eosvos.data.palette import encode_mask
@@ -123,7 +124,7 @@ def evaluate_sequences(
     failed: dict[str, Exception] = {}
     started, finished = time.monotonic(), 0
     while waiting or pending:
-        while waiting and len(pending) < _slots(evaluation) * IN_FLIGHT:
+        while waiting and len(pending) < tasks_at_once(evaluation) * IN_FLIGHT:
             index = waiting.popleft()
             pending[task.remote(shared, dataset, index, evaluation)] = index
         ready, _ = ray.wait(list(pending), num_returns=1, timeout=WAIT_SECONDS)
@@ -162,14 +163,9 @@ def evaluate_sequences(
     return failed
 
 
-def _slots(evaluation: Evaluation) -> int:
+def tasks_at_once(evaluation: Evaluation) -> int:
     """Tasks that the cluster can run at once."""
     slots = total("CPU") // evaluation.threads_per_task
     if evaluation.gpus_per_task:
         slots = min(slots, total("GPU") // evaluation.gpus_per_task)
     return max(int(slots), 1)
-
-
-def last_line(error: Exception) -> str:
-    """The last line of what an error says: of Ray's, which carry a traceback, the error itself."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -13,7 +13,7 @@ from eosvos.files import write_whole
 from eosvos.metrics.sequence_scores import ObjectScores
 from eosvos.metrics.table import ObjectResult
 
-FOLDER, PREDICTIONS, INPUTS = "journal", "predictions", "inputs"
+FOLDER, PREDICTIONS = "journal", "predictions"
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,6 @@ class Journal:
         if values["inputs"] != self.inputs or not all(self.predictions(own).is_dir() for own in results):
             return None
         return Entry(results, values["time"])
-
-    def same_as_before(self) -> bool:
-        """Whether the folder's last evaluation had the same inputs; from now on it has."""
-        path = self.out / FOLDER / INPUTS
-        same = path.is_file() and path.read_text() == self.inputs
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.inputs)
-        return same
 
     def add(self, results: list[SequenceResult], masks: Sequence[Sequence[bytes]], frame_names: Sequence[str]) -> Entry:
         """Writes the predictions of a sequence at all settings, then its entry: what has an entry is whole.

@@ -48,7 +48,13 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def folder_of(checkpoint: Path) -> Path:
+    """The folder of the run that made a checkpoint, also of a step's own file in its ``checkpoints``."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
 def run_of(checkpoint: Path) -> str:
     """The MLflow run that made a checkpoint, as its folder remembers; empty where it does not."""
-    path = checkpoint.parent / RUN_FILE
+    path = folder_of(checkpoint) / RUN_FILE
     return path.read_text().strip().rpartition(" ")[2] if path.is_file() else ""

@@ -2,8 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,21 +15,20 @@ from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
 from cluster import run_folder
+from cluster.background_tracker import BackgroundTracker
 from cluster.config import Sweep
-from cluster.evaluation import checkpoint_and_journal, chosen, close, connect_for
-from cluster.evaluation_tasks import last_line
+from cluster.evaluation_setup import checkpoint_and_journal, chosen, connect_for, resolved
+from cluster.evaluation_tasks import tasks_at_once
+from cluster.failures import failure
+from cluster.logged_run import logged_run
 from cluster.provenance import run_of, run_tags
-from cluster.run_folder import absolute_address, absolute_path
-from cluster.session import bad_input_in
 from cluster.sweep_progress import SweepProgress, suggested
 from cluster.sweep_results import SweepResults, results_of, write_results
 from cluster.sweep_rungs import SECONDS, SEQUENCES, ParetoRungs
 from cluster.sweep_space import Setting, settings
 from cluster.sweep_trial import CACHE, SETTING, SharedByTrials, evaluation_of, run_trial
-from cluster.tracking import BackgroundTracker, Tracker, tracking_uri
-from eosvos.cli import flattened, to_dict
+from cluster.tracking import Tracker, check_answers, tracking_uri
 from eosvos.data.parquet import open_dataset
-from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
 
 FREE = ("out", "target_fps", "target_score", "cache_gib")
@@ -44,10 +42,6 @@ ORDER, SAMPLE = 1, 2
 """Last ids of the generators of the sequences' order and of the random search."""
 
 
-class TrialsFailedError(Exception):
-    """Some settings could not be evaluated; the results of the others are written. The message names them."""
-
-
 def sweep(config: Sweep, console: Console) -> SweepResults:
     """Tries the settings of a space, or what is missing of it in the sweep's folder.
 
@@ -57,11 +51,12 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
     Raises:
         BadInput: a space, checkpoint, dataset, cluster or tracking address that cannot be used, or another sweep at
             work in the folder.
-        TrialsFailedError: some settings have no result.
+        PartsFailed: some settings have no result.
     """
     config = resolved(config)
     assert config.out is not None
     uri = tracking_uri()
+    check_answers(uri)
     to_try = settings(config.space, draws_each_value=config.search == "optuna")
     hardest = evaluation_of(config, max(to_try, key=lambda setting: setting.T))
     dataset = open_dataset(config.data)
@@ -72,42 +67,25 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
     run_folder.claim(config.out, config)
     order = tuple(int(index) for index in np.random.default_rng((config.seed, ORDER)).permutation(indices))
     shared = SharedByTrials(config, dataset, order, journal.inputs)
-    with run_folder.alone(config.out):
-        background = BackgroundTracker(Tracker(uri, "sweep", config.out.name, config.out, flattened(to_dict(config))))
-        tags = run_tags(dataset.hash, checkpoint_run=run_of(config.checkpoint))
-        background.do(lambda tracker: tracker.tags(tags))
-        background.do(lambda tracker: tracker.dataset(config.data, dataset.hash, "evaluation"))
-        complete = False
-        try:
-            progress = _tune(config, to_try, shared, optimization, background, console)
-            if len(progress.failed) == len(progress.tried):
-                raise _failure(progress.failed, len(progress.tried))
-            results = results_of(shared, progress.tried, progress.failed)
-            for path in write_results(shared, results, console):
-                place = None if path.parent == config.out else path.parent.name
-                background.do(partial(Tracker.artifact, path=path, folder=place))
-            background.do(lambda tracker: tracker.metrics([(0, results.counts)], timestamp=0))
-            complete = not progress.failed
-        finally:
-            close(background, complete, uri, console)
-        if complete:
-            shutil.rmtree(config.out / CACHE, ignore_errors=True)
-    if progress.failed:
-        raise _failure(progress.failed, len(progress.tried))
+    tags = run_tags(dataset.hash, world_size=str(tasks_at_once(hardest)), checkpoint_run=run_of(config.checkpoint))
+    with (
+        run_folder.alone(config.out),
+        logged_run(uri, "sweep", config, dataset, journal.inputs, tags, console) as background,
+    ):
+        background.do(Tracker.watch_system)
+        progress = _tune(config, to_try, shared, optimization, background, console)
+        failed = {setting.name: error for setting, error in progress.failed.items()}
+        if len(failed) == len(progress.tried):
+            raise failure(failed, len(failed), "settings")
+        results = results_of(shared, progress.tried, progress.failed)
+        for path in write_results(shared, results, console):
+            place = None if path.parent == config.out else path.parent.name
+            background.do(partial(Tracker.artifact, path=path, folder=place))
+        background.do(lambda tracker: tracker.metrics([(0, results.counts)], timestamp=0))
+        if failed:
+            raise failure(failed, len(progress.tried), "settings")
+    shutil.rmtree(config.out / CACHE, ignore_errors=True)
     return results
-
-
-def resolved(config: Sweep) -> Sweep:
-    """With absolute paths. Raises BadInput for relative ones in a submitted job, and for no data."""
-    if not config.data:
-        raise BadInput("--data: name an encoded dataset; make one with jobs/encode_dataset.py")
-    assert config.out is not None
-    return replace(
-        config,
-        checkpoint=absolute_path(config.checkpoint, "--checkpoint"),
-        data=absolute_address(config.data, "--data"),
-        out=absolute_path(config.out, "--out"),
-    )
 
 
 def _tune(
@@ -194,12 +172,3 @@ def _scheduler(config: Sweep, total: int, sequences: int) -> TrialScheduler:
             reduction_factor=2,
         )
     return ParetoRungs(rungs, total, OPTUNA_COHORT if config.search == "optuna" else total)
-
-
-def _failure(failed: Mapping[Setting, Exception], tried: int) -> Exception:
-    """What to raise for the settings that failed: bad input where that is what all of them are."""
-    bad = [bad_input_in(error) for error in failed.values()]
-    if len(failed) == tried and bad and bad[0] is not None:
-        return bad[0]
-    named = "; ".join(f"{setting.name} ({last_line(error)})" for setting, error in failed.items())
-    return TrialsFailedError(f"{len(failed)} of {tried} settings failed: {named}. The same command again tries them")

@@ -10,11 +10,13 @@ from ray import tune
 from ray.tune.experiment import Trial
 from rich.console import Console
 
+from cluster.background_tracker import BackgroundTracker
 from cluster.journal import Entry
+from cluster.logged_run import CHILDREN
 from cluster.sweep_rungs import SECONDS, SEQUENCES
 from cluster.sweep_space import Setting, setting_of
 from cluster.sweep_trial import SETTING, SharedByTrials, report_of
-from cluster.tracking import BackgroundTracker, Tracker
+from cluster.tracking import Tracker
 from eosvos.cli import to_dict
 from eosvos.files import write_whole
 from eosvos.metrics.table import object_rows
@@ -25,10 +27,6 @@ EVERY_SECONDS = 10.0
 
 SUGGESTED = "suggested.jsonl"
 """In a sweep's folder: the values that a searcher suggested, in order."""
-
-
-RUNS = "mlflow"
-"""In a sweep's folder: which of MLflow's runs is whose."""
 
 
 def suggested(folder: Path) -> list[dict[str, Any]]:
@@ -130,7 +128,7 @@ def _log(parent: Tracker, setting: Setting, status: str, shared: SharedByTrials)
     entries: list[Entry] = [entry for name in names if (entry := journal.entry(name)) is not None]
     parameters: dict[str, Any] = {"T": setting.T} | to_dict(setting.segmentation)
     assert shared.sweep.out is not None
-    child = parent.child(setting.name, shared.sweep.out / RUNS / setting.name, parameters)
+    child = parent.child(setting.name, shared.sweep.out / CHILDREN / setting.name, parameters)
     child.tags({"status": status})
     rows: list[dict[str, Any]] = []
     for number, entry in enumerate(entries, 1):

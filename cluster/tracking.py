@@ -1,16 +1,16 @@
 """The one module that writes to MLflow."""
 
+import json
 import logging
 import os
-import queue
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-import requests
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
@@ -52,39 +52,72 @@ def _local_folder() -> Path:
     return Path("runs").resolve()
 
 
+def check_answers(uri: str) -> None:
+    """Finds a wrong address before the work begins that later goes on without one.
+
+    Raises:
+        BadInput: no tracking server answers at ``uri``.
+    """
+    with _bad_address(uri):
+        _client(uri).search_experiments(max_results=1)
+
+
+def _client(uri: str) -> MlflowClient:
+    """Of a server, or of a database file, whose folder is made."""
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(uri)
+
+
+@contextmanager
+def _bad_address(uri: str) -> Iterator[None]:
+    """Raises BadInput in place of MLflow's errors."""
+    try:
+        yield
+    except MlflowException as error:
+        raise BadInput(f"{uri}: MLflow cannot be used there ({error.message}); check MLFLOW_TRACKING_URI") from error
+
+
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for a run that is not there, or is deleted."""
-TEMPORARY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
-"""MLflow's codes for what may work later, such as a server that does not answer."""
 BEST_ALIAS = "best"
 """Of the version of a registered model with the highest score."""
 
 
 class Tracker:
-    """One MLflow run, continued by whoever works in the same run folder again."""
+    """One MLflow run, continued by whoever works in the same run folder again.
 
-    def __init__(
-        self, uri: str, experiment: str, name: str, folder: Path, params: Mapping[str, Any], *, resume: bool = True
-    ) -> None:
-        """Opens the run that ``folder`` remembers at ``uri``, or a new one; without ``resume`` always a new one.
+    As a context it ends with its block, as failed where that raises.
+    """
+
+    def __init__(self, uri: str, experiment: str, name: str, folder: Path, params: Mapping[str, Any]) -> None:
+        """Opens the run that ``folder`` remembers at ``uri``, or a new one.
 
         Raises:
             BadInput: no tracking server answers at ``uri``.
         """
         if uri.startswith("sqlite:///"):
             uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._client = MlflowClient(uri)
-            self.run_id = (self._resumed(folder, uri) if resume else None) or self._new(uri, experiment, name, params)
-        except MlflowException as error:
-            raise BadInput(
-                f"{uri}: MLflow cannot be used there ({error.message}); check MLFLOW_TRACKING_URI"
-            ) from error
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / RUN_FILE, f"{uri} {self.run_id}\n".encode())
+        with _bad_address(uri):
+            self._client = _client(uri)
+            self.run_id = self._resumed(folder, uri) or self._new(uri, experiment, name, folder)
+            if not self._client.get_run(self.run_id).data.params:
+                own = [Param(key, str(value)) for key, value in params.items()]
+                self._client.log_batch(self.run_id, params=own)
         self._system: SystemMetricsMonitor | None = None
         self._uri, self._experiment_name = uri, experiment
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
+        try:
+            self.end(failed=error is not None)
+        except MlflowException as refused:
+            if error is None:
+                raise
+            print(f"MLflow does not know that the run has ended ({one_line(refused)})")  # beside what is raised
 
     def child(self, name: str, folder: Path, params: Mapping[str, Any]) -> "Tracker":
         """A run below this one, as MLflow's UI shows it; continued as this one is, by what ``folder`` remembers."""
@@ -98,6 +131,12 @@ class Tracker:
             self.run_id, resume_logging=True, tracking_uri=self._uri
         )
         self._system.start()  # type: ignore[no-untyped-call]
+
+    def stop_watching(self) -> None:
+        """Ends what ``watch_system`` began."""
+        if self._system is not None:
+            self._system.finish()  # type: ignore[no-untyped-call]
+            self._system = None
 
     def _resumed(self, folder: Path, uri: str) -> str | None:
         remembered = folder / RUN_FILE
@@ -114,10 +153,11 @@ class Tracker:
             return None  # the server was emptied, or the run deleted there; start a new one
         return run_id
 
-    def _new(self, uri: str, experiment: str, name: str, params: Mapping[str, Any]) -> str:
+    def _new(self, uri: str, experiment: str, name: str, folder: Path) -> str:
+        """Remembered at once, so that it is continued where the server goes away before the next request."""
         experiment_id = self._experiment(uri, experiment)
         run_id: str = self._client.create_run(experiment_id, run_name=name).info.run_id
-        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        write_whole(folder / RUN_FILE, f"{uri} {run_id}\n".encode())
         return run_id
 
     def _experiment(self, uri: str, name: str) -> str:
@@ -176,17 +216,26 @@ class Tracker:
             digest: its hash.
             context: what for, such as ``training``.
         """
-        # MLflow takes 36 characters of a digest.
-        data = Dataset(name=uri.rstrip("/").rsplit("/", 1)[-1], digest=digest[:36], source_type="parquet", source=uri)
+        scheme, has_scheme, _ = uri.partition("://")
+        data = Dataset(
+            name=uri.rstrip("/").rsplit("/", 1)[-1],
+            digest=digest[:36],  # MLflow takes no more
+            # As mlflow.data reads it back.
+            source_type=scheme if has_scheme and scheme != "file" else "local",
+            source=json.dumps({"uri": uri}),
+        )
         self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def register(self, model: str, artifact: str, score: float, scored_on: Mapping[str, str]) -> int:
-        """Registers an artifact of the run as a new version of a model, and as its ``best`` where none is better.
+        """Registers an artifact of the run as a new version of a model.
+
+        The alias ``best`` is with the best of the versions that were scored on the same. Where it is with one that was
+        scored on something else, or that a person chose, it stays, as the scores cannot be compared; that is said.
 
         Args:
             model: name of the registered model.
             artifact: name of the file, which was uploaded.
-            score: the higher the better; of versions that were scored on the same the highest has the alias.
+            score: the higher the better.
             scored_on: tags that say what the score is of.
 
         Returns:
@@ -194,13 +243,17 @@ class Tracker:
         """
         known = self._client.search_model_versions(f"run_id = '{self.run_id}'")
         version = known[0] if known else self._new_version(model, artifact, score, scored_on)
-        scores = {
-            other.version: float(other.tags["score"])
+        comparable = {
+            str(other.version): float(other.tags["score"])
             for other in self._client.search_model_versions(f"name = '{model}'")
             if scored_on.items() <= other.tags.items()
         }
-        best = max(scores, key=lambda number: (scores[number], int(number)))
-        self._client.set_registered_model_alias(model, BEST_ALIAS, best)
+        holder = self._client.get_registered_model(model).aliases.get(BEST_ALIAS)
+        if holder is None or str(holder) in comparable:
+            best = max(comparable, key=lambda number: (comparable[number], -int(number)))
+            self._client.set_registered_model_alias(model, BEST_ALIAS, best)
+        else:
+            print(f"{model}: the alias {BEST_ALIAS} stays with version {holder}, which was scored on something else")
         return int(version.version)
 
     def _new_version(self, model: str, artifact: str, score: float, scored_on: Mapping[str, str]) -> ModelVersion:
@@ -221,85 +274,11 @@ class Tracker:
             self._client.log_artifact(self.run_id, str(path), folder)
 
     def end(self, *, failed: bool = False) -> None:
-        """Marks the run as finished or failed; says so where that cannot be done, as the work itself has ended."""
-        if self._system is not None:
-            self._system.finish()  # type: ignore[no-untyped-call]
-            self._system = None
-        try:
-            self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
-        except MlflowException as error:
-            print(f"MLflow does not know that the run has ended ({_line(error)})")
+        """Marks the run as finished or failed."""
+        self.stop_watching()
+        self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, in at most 200 characters."""
     return " ".join(str(error).split())[:200]
-
-
-class BackgroundTracker:
-    """Logs in a thread, in order, so that work never waits for a server that does not answer.
-
-    What is logged again, after an answer that was lost or by the same command again, is there once.
-
-    Attributes:
-        refused: what MLflow will never take, and why.
-    """
-
-    def __init__(self, tracker: Tracker, retry_every: float = 2.0) -> None:
-        """Retries what fails every so many seconds."""
-        self._tracker, self._retry_every = tracker, retry_every
-        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._last_success = time.monotonic()
-        self._given_up, self._all_done = threading.Event(), threading.Event()
-        self.refused: list[str] = []
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-        self._thread.start()
-
-    def do(self, log: Callable[[Tracker], None]) -> None:
-        """Calls ``log`` with the tracker when its turn comes, and again until that works; twice must be as once."""
-        self._waiting.put(lambda: log(self._tracker))
-
-    def close(self, *, failed: bool = False, silence: float = 20.0) -> bool:
-        """Ends the run when all is logged, and waits for it.
-
-        Returns:
-            False where nothing could be logged for ``silence`` seconds: then the rest is not.
-        """
-        self._last_success = time.monotonic()
-        self.do(lambda tracker: tracker.end(failed=failed))
-        self._waiting.put(None)
-        while not self._all_done.wait(0.05):
-            if time.monotonic() - self._last_success > silence:
-                self._given_up.set()
-                return False
-        return True
-
-    def _work(self) -> None:
-        answered = True
-        while (log := self._waiting.get()) is not None:
-            while not self._given_up.is_set():
-                try:
-                    log()
-                except Exception as error:
-                    if not _temporary(error):
-                        self.refused.append(_line(error))
-                        break
-                    if answered:
-                        print(f"MLflow does not answer, the work goes on ({_line(error)})")
-                    answered = False
-                    self._given_up.wait(self._retry_every)
-                else:
-                    if not answered:
-                        print("MLflow answers again")
-                    answered, self._last_success = True, time.monotonic()
-                    break
-        if not self._given_up.is_set():
-            self._all_done.set()
-
-
-def _temporary(error: Exception) -> bool:
-    """Whether the same request may work later."""
-    if isinstance(error, BadInput) and error.__cause__ is not None:  # of a run that could not be opened
-        error = error.__cause__  # type: ignore[assignment]
-    if isinstance(error, MlflowException):
-        return error.error_code in TEMPORARY
-    return isinstance(error, (ConnectionError, TimeoutError, requests.RequestException))

@@ -106,7 +106,7 @@ def _run(training: Training, dataset: EncodedDataset, resources: WorkerResources
     tracker.dataset(training.data, dataset.hash, "training")
     tracker.watch_system()
     print(f"MLflow: {uri}, run {tracker.run_id}")
-    try:
+    with tracker:
         validation = None
         if isinstance(training, MetaTraining) and training.held_out > 0:
             validation = Validation(training, dataset, first_step)
@@ -126,10 +126,6 @@ def _run(training: Training, dataset: EncodedDataset, resources: WorkerResources
                 scored_on = {"data_hash": dataset.hash, "held_out": ", ".join(began.facts["held_out"])}
                 version = tracker.register(model, checkpoints.BEST, score, scored_on)
                 print(f"registered as version {version} of {model}")
-    except BaseException:
-        tracker.end(failed=True)
-        raise
-    tracker.end()
     (folder / COMPLETE).touch()
 
 

@@ -1,10 +1,13 @@
-"""A checkpoint that segments a little, for everything that evaluates one."""
+"""A checkpoint that segments a little, for everything that evaluates one; a database of MLflow."""
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from cluster.config import MetaTraining
 from eosvos.data.parquet import encode, open_dataset
@@ -37,3 +40,17 @@ def trained(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) ->
     save(parent, folder / "parent.safetensors")
     save(replace(parent, rates=initial_rates(model, RatesConfig(initial_rate=0.05))), folder / "meta.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(empty_store: Path, tmp_path: Path) -> Iterator[str]:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"

@@ -1,5 +1,6 @@
 """Evaluation of a barely trained checkpoint on two tiny sequences, on real Ray: tables, pictures, MLflow."""
 
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from PIL import Image
 from rich.console import Console
 
+from cluster import evaluation as evaluation_module
 from cluster import evaluation_tasks, run_folder
 from cluster.config import Evaluation
-from cluster.evaluation import SequencesFailedError, evaluate, evaluate_all
+from cluster.evaluation import evaluate, evaluate_all
+from cluster.evaluation_setup import default_folder
 from cluster.tracking import RUN_FILE
 from eosvos.data.palette import DAVIS_PALETTE
 from eosvos.data.parquet import open_dataset
-from eosvos.errors import BadInput
+from eosvos.errors import BadInput, PartsFailed
 from eosvos.learning.optimization import load, save
 from eosvos.metrics.sequence_scores import score_sequence
 
@@ -42,6 +46,17 @@ def grid(trained: Path, ray_here: None) -> Evaluation:
     evaluation = Evaluation(trained / "parent.safetensors", data, out, T=(0, 3), learning_rate=RATES)
     evaluate(evaluation, QUIET)
     return evaluation
+
+
+@pytest.fixture
+def broken(trained: Path, tmp_path: Path) -> Path:
+    """A dataset of which no frame can be read."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for path in (trained / "held").iterdir():
+        content = path.read_bytes()
+        (folder / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
+    return folder
 
 
 def _table(evaluation: Evaluation, name: str = "objects") -> list[dict[str, Any]]:
@@ -153,21 +168,25 @@ def test_a_sequence_that_fails_is_tried_again(
             assert _scores(evaluate(once, QUIET).rows) == _scores(_table(learned))
             assert len(list(counts.iterdir())) == 4
             continue
-        with pytest.raises(SequencesFailedError, match=r"^1 of 2 sequences failed: held-00001 \(.*no luck\)"):
+        with pytest.raises(PartsFailed, match=r"^1 of 2 sequences failed: held-00001 \(.*no luck\)"):
             evaluate(once, QUIET)
         assert len(list(counts.glob("held-00001-9-*"))) == 3
         assert {row["sequence"] for row in _table(once)} == {"held-00000"}
         _, run_id = (tmp_path / "out-9" / RUN_FILE).read_text().split()
-        assert MlflowClient(tracking).get_run(run_id).info.status == "FAILED"
+        run = MlflowClient(tracking).get_run(run_id)
+        assert (run.info.status, "j_and_f" in run.data.metrics) == ("FAILED", False)
         monkeypatch.setattr(evaluation_tasks, "evaluate_sequence", original)
         repaired = evaluate(once, QUIET)
         assert _scores(repaired.rows) == _scores(_table(learned))
         run = MlflowClient(tracking).get_run(run_id)
-        assert (run.info.status, run.data.metrics["j_and_f"]) == ("FINISHED", repaired.summary[-1]["j_and_f"])
+        assert run.info.status == "FINISHED"
+        history = MlflowClient(tracking).get_metric_history(run_id, "j_and_f")
+        assert {(m.step, m.value) for m in history} == {(row["T"], row["j_and_f"]) for row in repaired.summary}
+        assert len(history) == len(repaired.summary)  # none of the part
 
 
 def test_several_datasets(learned: Evaluation, encoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the first one's sequences fails; its other one, and the second dataset, stand."""
+    """One of the first one's sequences fails; its other one, and the second dataset, stand, and are in one table."""
     original = evaluation_tasks.evaluate_sequence
 
     def failing(*arguments: Any) -> Any:
@@ -178,22 +197,137 @@ def test_several_datasets(learned: Evaluation, encoded: Path, tmp_path: Path, mo
     monkeypatch.setattr(evaluation_tasks, "evaluate_sequence", failing)
     first = replace(learned, T=(0,), out=tmp_path / "first")
     second = replace(first, data=str(encoded), sequences=("train-00000",), out=tmp_path / "second")
-    with pytest.raises(SequencesFailedError, match=rf"^{learned.data}: 1 of 2 sequences failed: held-00000"):
-        evaluate_all([first, second], QUIET)
+    printed = io.StringIO()
+    failed = rf"^1 of 2 datasets failed: {learned.data} \(1 of 2 sequences failed: held-00000 \(.*no luck"
+    with pytest.raises(PartsFailed, match=failed):
+        evaluate_all([first, second], Console(file=printed, width=120, soft_wrap=True))
     assert {row["sequence"] for row in _table(first)} == {"held-00001"}
     assert {row["sequence"] for row in _table(second)} == {"train-00000"}
+    table = printed.getvalue().split("all datasets")[1]
+    assert "held (1 of 2 sequences)" in table
+    assert "train" in table
+    with pytest.raises(PartsFailed, match=r"^1 of 2 sequences failed: held-00000"):
+        evaluate_all([replace(first, out=tmp_path / "alone")], QUIET)
+
+
+def test_one_of_several_datasets_is_bad_throughout(
+    learned: Evaluation, encoded: Path, broken: Path, tmp_path: Path
+) -> None:
+    """No frame of the first one can be read; the second one is evaluated all the same."""
+    first = replace(learned, data=str(broken), T=(0,), out=tmp_path / "first")
+    second = replace(first, data=str(encoded), sequences=("train-00000",), out=tmp_path / "second")
+    with pytest.raises(
+        PartsFailed, match=rf"^1 of 2 datasets failed: {broken} \({broken}/data-00000.parquet, sequence"
+    ):
+        evaluate_all([first, second], QUIET)
+    assert {row["sequence"] for row in _table(second)} == {"train-00000"}
+    with pytest.raises(BadInput, match=rf"^{broken}/data-00000.parquet"):
+        evaluate_all([first], QUIET)
 
 
 def test_several_datasets_are_all_checked_first(learned: Evaluation, encoded: Path, tmp_path: Path) -> None:
     good = replace(learned, out=tmp_path / "good")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").touch()
     for other, message in (
         (replace(good, data=str(tmp_path / "none"), out=tmp_path / "other"), "no such folder"),
         (replace(good, data=str(encoded), sequences=("bear",), out=tmp_path / "other"), "has no such sequence"),
         (replace(good, data=str(encoded)), f"{learned.data} has the same name"),
+        (replace(good, data=str(encoded), out=tmp_path / "notes"), "notes: exists and is no run's folder"),
+        (replace(learned, T=(0,)), r"differs in T \(\[0, 3\] there, \[0\] now\)"),
     ):
         with pytest.raises(BadInput, match=message):
             evaluate_all([good, other], QUIET)
     assert not (tmp_path / "good").exists()
+
+
+def test_mlflow_is_gone_once_the_work_has_begun(
+    learned: Evaluation, encoded: Path, tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All datasets are evaluated; the same command again computes nothing and logs everything."""
+    first = replace(learned, T=(0,), sequences=("held-00000",), out=tmp_path / "first")
+    second = replace(first, data=str(encoded), sequences=("train-00000",), out=tmp_path / "second")
+
+    def gone(*_: object, **__: object) -> None:
+        raise MlflowException("connection refused")
+
+    printed = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", gone)
+        patch.setattr(evaluation_module, "SILENCE", 0.2)
+        patch.setattr(evaluation_module, "SHORT_SILENCE", 0.1)
+        evaluate_all([first, second], Console(file=printed, width=120, soft_wrap=True))
+    said = f"MLflow does not answer at {tracking}: not all is logged; the same command again logs the rest"
+    assert printed.getvalue().count(said) == 2
+
+    def entries() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/journal/*.json")}
+
+    before = entries()
+    assert len(before) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_experiments", gone)
+        with pytest.raises(BadInput, match=r"MLflow cannot be used there \(connection refused"):
+            evaluate_all([first, second], QUIET)
+    evaluate_all([first, second], QUIET)
+    assert entries() == before
+    for evaluation in (first, second):
+        assert evaluation.out is not None
+        run = MlflowClient(tracking).get_run((evaluation.out / RUN_FILE).read_text().split()[1])
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["j_and_f"] == _table(evaluation, "summary")[0]["j_and_f"]
+        assert run.data.tags["hardware"].startswith("2 CPUs")
+        assert (run.data.tags["world_size"], run.data.tags["checkpoint_step"]) == ("2", "7")
+        assert [own.dataset.name for own in run.inputs.dataset_inputs] == [Path(evaluation.data).name]
+
+
+def test_results_of_another_checkpoint_never_land_in_the_run_of_the_old_one(
+    learned: Evaluation, tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no run can be opened for them at first."""
+    again = replace(learned, T=(3,), out=tmp_path / "out", checkpoint=tmp_path / "c.safetensors")
+    shutil.copyfile(learned.checkpoint, again.checkpoint)
+    evaluate(again, QUIET)
+    old = (tmp_path / "out" / RUN_FILE).read_text().split()[1]
+    logged = MlflowClient(tracking).get_run(old).data.metrics["j_and_f"]
+    save(load(again.checkpoint).with_single_rate(0.01), again.checkpoint)
+
+    def gone(*_: object, **__: object) -> None:
+        raise MlflowException("connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", gone)
+        patch.setattr(MlflowClient, "set_terminated", gone)
+        patch.setattr(evaluation_module, "SILENCE", 0.2)
+        evaluate_all([again], QUIET)
+    evaluate(again, QUIET)
+    assert (tmp_path / "out" / RUN_FILE).read_text().split()[1] != old
+    assert MlflowClient(tracking).get_run(old).data.metrics["j_and_f"] == logged
+
+
+def test_pictures_that_cannot_be_drawn_keep_no_table_from_mlflow(
+    learned: Evaluation, tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(evaluation_module, "evaluation_pictures", fail)
+    with pytest.raises(RuntimeError, match="no font"):
+        evaluate(replace(learned, T=(0,), out=tmp_path / "out"), QUIET)
+    client, run_id = MlflowClient(tracking), (tmp_path / "out" / RUN_FILE).read_text().split()[1]
+    assert client.get_run(run_id).info.status == "FAILED"
+    assert {"objects.csv", "sequences.csv", "summary.parquet"} <= {own.path for own in client.list_artifacts(run_id)}
+
+
+def test_default_folders_tell_checkpoints_presets_and_steps_apart(tmp_path: Path) -> None:
+    run = tmp_path / "meta_train" / "demo"
+    one = Evaluation(run / "best.safetensors", "runs/data/held", T=(0, 10))
+    assert default_folder(one, "default") == Path("runs/evaluate/meta_train-demo-best-on-held-T0-10")
+    step = replace(one, checkpoint=run / "checkpoints" / "step-000050.safetensors", T=(50,))
+    assert default_folder(step, "e-osvos-50-ona").name == "meta_train-demo-step-000050-on-held-e-osvos-50-ona-T50"
+    assert default_folder(replace(one, checkpoint=run / "last.safetensors"), "default") != default_folder(
+        one, "default"
+    )
 
 
 def test_two_evaluations_in_one_folder(learned: Evaluation) -> None:
@@ -222,6 +356,7 @@ def test_mlflow_has_scores_tables_and_the_picture(learned: Evaluation, grid: Eva
         run = client.get_run(run_id)
         assert run.info.status == "FINISHED"
         assert run.data.tags["checkpoint_step"] == "7"
+        assert run.data.tags["world_size"] == "2"
         assert run.data.tags["data_hash"] == open_dataset(evaluation.data).hash
         summary = [row for row in _table(evaluation, "summary") if row["learning_rate"] in (None, 0.05)]
         for name in (*MEASURES, "fps"):
@@ -269,12 +404,9 @@ def test_more_threads_than_cpus_is_refused(learned: Evaluation, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_frame_that_cannot_be_read_is_bad_input_that_names_it(learned: Evaluation, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for path in Path(learned.data).iterdir():
-        content = path.read_bytes()
-        (broken / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
+def test_a_frame_that_cannot_be_read_is_bad_input_that_names_it(
+    learned: Evaluation, broken: Path, tmp_path: Path
+) -> None:
     with pytest.raises(BadInput, match=rf"^{broken}/data-00000.parquet, sequence held-0000\d, position 0: cannot be"):
         evaluate(replace(learned, data=str(broken), out=tmp_path / "out"), QUIET)
 

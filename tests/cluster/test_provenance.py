@@ -41,3 +41,4 @@ def test_the_run_of_a_checkpoint(tmp_path: Path) -> None:
     assert run_of(tmp_path / "best.safetensors") == ""
     (tmp_path / provenance.RUN_FILE).write_text("sqlite:///x y.db 123abc\n")
     assert run_of(tmp_path / "best.safetensors") == "123abc"
+    assert run_of(tmp_path / "checkpoints" / "step-000100.safetensors") == "123abc"

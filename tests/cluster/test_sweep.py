@@ -16,14 +16,14 @@ from rich.console import Console
 from cluster.config import Evaluation, Sweep
 from cluster.evaluation import evaluate
 from cluster.presets import SWEEP
-from cluster.sweep import TrialsFailedError, _searcher, sweep
+from cluster.sweep import _searcher, sweep
 from cluster.sweep_progress import SUGGESTED, suggested
 from cluster.sweep_results import RECOMMENDED, SweepResults
 from cluster.sweep_space import Space, setting_of, settings
 from cluster.sweep_trial import CACHE, SETTING, TRIALS, evaluation_of
 from cluster.tracking import RUN_FILE
 from eosvos.cli import parse_preset, read_json
-from eosvos.errors import BadInput
+from eosvos.errors import BadInput, PartsFailed
 from eosvos.metrics.pareto import clearly_better
 from jobs.segment import Segment
 
@@ -128,7 +128,7 @@ def test_a_sweep_goes_on_after_a_failure(config: Sweep, swept: SweepResults, tmp
     next((part / "journal").glob("*.json")).unlink()
     kept = _journals(out)
     again = replace(config, out=out, stop_early=config.stop_early)
-    with pytest.raises(TrialsFailedError, match=r"^1 of 5 settings failed: T=3,transforms=0 \(.*exists"):
+    with pytest.raises(PartsFailed, match=r"^1 of 5 settings failed: T=3,transforms=0 \(.*exists"):
         sweep(again, QUIET)
     assert '"T=0"' in (out / "sweep.csv").read_text()
     blocked.unlink()
@@ -173,6 +173,9 @@ def test_mlflow_has_a_child_for_each_setting(config: Sweep, swept: SweepResults,
     assert set(by_name) == {"sweep", *swept.settings}
     assert {status for _, status, _, _ in runs.values()} == {"FINISHED"}
     assert by_name["sweep"][1]["first_frame_steps_computed"] == swept.computed_steps
+    run = client.get_run(by_name["sweep"][0])
+    assert run.data.tags["world_size"] == "2"
+    assert [own.dataset.name for own in run.inputs.dataset_inputs] == ["train"]
     for row in swept.rows:
         key, metrics, params = by_name[row["name"]]
         assert metrics["j_and_f"] == row["j_and_f"]

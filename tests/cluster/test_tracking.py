@@ -2,34 +2,19 @@
 
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.data import get_source
 from mlflow.exceptions import MlflowException
 
-from cluster.tracking import RUN_FILE, BackgroundTracker, Tracker, tracking_uri
+from cluster.tracking import RUN_FILE, Tracker, check_answers, tracking_uri
 from eosvos.errors import BadInput
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, which take seconds to make."""
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(empty_store: Path, tmp_path: Path) -> Iterator[str]:
-    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-def _open(uri: str, folder: Path, **options: bool) -> Tracker:
-    return Tracker(uri, "meta_train", "meta_train run", folder, {"T": 5, "model.backbone": "tiny"}, **options)
+def _open(uri: str, folder: Path) -> Tracker:
+    return Tracker(uri, "meta_train", "meta_train run", folder, {"T": 5, "model.backbone": "tiny"})
 
 
 def test_a_new_run(uri: str, tmp_path: Path) -> None:
@@ -72,10 +57,49 @@ def test_the_same_folder_continues_its_run(uri: str, tmp_path: Path) -> None:
     assert [m.step for m in MlflowClient(uri).get_metric_history(first.run_id, "loss")] == [1, 2]
 
 
-def test_another_folder_and_one_that_does_not_resume_begin_runs_of_their_own(uri: str, tmp_path: Path) -> None:
-    first = _open(uri, tmp_path / "run")
-    assert _open(uri, tmp_path / "other").run_id != first.run_id
-    assert _open(uri, tmp_path / "run", resume=False).run_id != first.run_id
+def test_another_folder_begins_a_run_of_its_own(uri: str, tmp_path: Path) -> None:
+    assert _open(uri, tmp_path / "other").run_id != _open(uri, tmp_path / "run").run_id
+
+
+def test_a_run_whose_server_goes_away_while_it_is_opened_is_continued(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not there twice, and has its parameters in the end."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise MlflowException("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", fail)
+        with pytest.raises(BadInput, match="gone"):
+            _open(uri, tmp_path / "run")
+    run_id = _open(uri, tmp_path / "run").run_id
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_run(run_id).info.experiment_id])
+    assert run.data.params == {"T": "5", "model.backbone": "tiny"}
+
+
+def test_a_tracker_as_a_context_ends_as_its_block_does(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An end that MLflow does not take is raised, but not in place of what the block raises."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise MlflowException("gone")
+
+    with _open(uri, tmp_path / "run") as tracker:
+        pass
+    assert MlflowClient(uri).get_run(tracker.run_id).info.status == "FINISHED"
+    with pytest.raises(ZeroDivisionError), _open(uri, tmp_path / "run"):
+        raise ZeroDivisionError
+    assert MlflowClient(uri).get_run(tracker.run_id).info.status == "FAILED"
+    monkeypatch.setattr(MlflowClient, "set_terminated", fail)
+    with pytest.raises(MlflowException, match="gone"), _open(uri, tmp_path / "other"):
+        pass
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ZeroDivisionError), _open(uri, tmp_path / "another"):
+        raise ZeroDivisionError
+    assert capsys.readouterr().out == "MLflow does not know that the run has ended (gone)\n"
 
 
 def test_another_address_begins_a_run_of_its_own(uri: str, empty_store: Path, tmp_path: Path) -> None:
@@ -120,6 +144,12 @@ def test_metrics_wait_for_a_server_that_does_not_answer(
 def test_an_address_that_mlflow_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^nowhere://x: MLflow cannot be used there .*; check MLFLOW_TRACKING_URI$"):
         _open("nowhere://x", tmp_path / "run")
+    with pytest.raises(BadInput, match=r"^nowhere://x: MLflow cannot be used there .*; check MLFLOW_TRACKING_URI$"):
+        check_answers("nowhere://x")
+
+
+def test_an_address_that_answers(uri: str) -> None:
+    check_answers(uri)
 
 
 def test_without_an_address_a_file_below_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -147,79 +177,6 @@ def test_absolute_addresses_of_a_submitted_job(monkeypatch: pytest.MonkeyPatch, 
     assert tracking_uri() == address
 
 
-def test_a_background_tracker_logs_in_order_and_only_once(uri: str, tmp_path: Path) -> None:
-    for _ in range(2):  # the second time by the same command again
-        tracker = _open(uri, tmp_path / "run")
-        background = BackgroundTracker(tracker)
-        rows = [(0, {"j": 0.5}), (5, {"j": 0.75, "f": 0.5})]
-        background.do(lambda tracker, rows=rows: tracker.metrics(rows, timestamp=1000))
-        (tmp_path / "table.csv").write_text("a")
-        background.do(lambda tracker: tracker.artifact(tmp_path / "table.csv"))
-        assert background.close()
-    client = MlflowClient(uri)
-    assert [(m.step, m.value) for m in client.get_metric_history(tracker.run_id, "j")] == [(0, 0.5), (5, 0.75)]
-    assert [file.path for file in client.list_artifacts(tracker.run_id)] == ["table.csv"]
-    assert client.get_run(tracker.run_id).info.status == "FINISHED"
-    background = BackgroundTracker(_open(uri, tmp_path / "run"))
-    background.do(lambda tracker: tracker.metrics([(5, {"j": 0.8})], timestamp=2000))  # of more sequences
-    assert background.close()
-    assert client.get_run(tracker.run_id).data.metrics["j"] == 0.8
-
-
-def test_a_background_tracker_waits_for_a_server_that_comes_back(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The request that failed had been carried out, but its answer was lost."""
-    original, calls = MlflowClient.log_batch, []
-
-    def lose_answers(self: MlflowClient, *arguments: Any, **values: Any) -> None:
-        calls.append(1)
-        original(self, *arguments, **values)
-        if len(calls) == 1:
-            raise MlflowException("connection lost")
-
-    background = BackgroundTracker(_open(uri, tmp_path / "run"), retry_every=0.01)
-    monkeypatch.setattr(MlflowClient, "log_batch", lose_answers)
-    background.do(lambda tracker: tracker.metrics([(1, {"j": 0.5})], timestamp=1))
-    background.do(lambda tracker: tracker.metrics([(2, {"j": 0.6})], timestamp=2))
-    assert background.close(failed=True)
-    run_id = (tmp_path / "run" / RUN_FILE).read_text().split()[1]
-    assert [m.step for m in MlflowClient(uri).get_metric_history(run_id, "j")] == [1, 2]
-    assert MlflowClient(uri).get_run(run_id).info.status == "FAILED"
-    printed = capsys.readouterr().out
-    assert "MLflow does not answer, the work goes on (connection lost)" in printed
-    assert "MLflow answers again" in printed
-
-
-def test_a_background_tracker_gives_up_in_the_end_and_stops(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise ConnectionError("gone")
-
-    background = BackgroundTracker(_open(uri, tmp_path / "run"), retry_every=0.01)
-    with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "log_batch", fail)
-        background.do(lambda tracker: tracker.metrics([(1, {"j": 0.5})]))
-        assert not background.close(silence=0.2)
-    time.sleep(0.2)
-    run = MlflowClient(uri).get_run((tmp_path / "run" / RUN_FILE).read_text().split()[1])
-    assert (run.data.metrics, run.info.status) == ({}, "RUNNING")
-
-
-def test_what_mlflow_refuses_does_not_stop_the_rest(uri: str, tmp_path: Path) -> None:
-    tracker = _open(uri, tmp_path / "run")
-    background = BackgroundTracker(tracker)
-    background.do(lambda tracker: tracker.artifact(tmp_path / "missing.csv"))
-    background.do(lambda tracker: tracker.metrics([(0, {"sequences/my video (1)/j": 0.5})]))
-    background.do(lambda tracker: tracker.metrics([(0, {"broken": None})]))  # type: ignore[dict-item]
-    assert background.close()
-    assert len(background.refused) == 2
-    assert "missing.csv" in background.refused[0]
-    run = MlflowClient(uri).get_run(tracker.run_id)
-    assert (run.data.metrics, run.info.status) == ({"sequences/my video _1_/j": 0.5}, "FINISHED")
-
-
 def test_a_relative_address_of_a_file(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(empty_store, tmp_path / "here.db")
@@ -230,22 +187,29 @@ def test_a_relative_address_of_a_file(empty_store: Path, tmp_path: Path, monkeyp
     assert list((tmp_path / "mlflow_artifacts").rglob("a.txt"))
 
 
-def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path) -> None:
-    """Of the same data the one with the highest score; a run registers once."""
+def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of those that were scored on the same; a score of other data never takes the alias; a run registers once."""
     (tmp_path / "best.safetensors").write_bytes(b"weights")
-    versions = []
-    for name, score, data in (("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.6, "x"), ("d", 0.1, "y"), ("d", 0.1, "y")):
+    client, model, versions = MlflowClient(uri), "eosvos-tiny-64", []
+
+    def register(name: str, score: float, data: str) -> int:
         tracker = _open(uri, tmp_path / name)
         tracker.artifact(tmp_path / "best.safetensors")
-        versions.append(tracker.register("eosvos-tiny-64", "best.safetensors", score, {"data_hash": data}))
-        best = MlflowClient(uri).get_model_version_by_alias("eosvos-tiny-64", "best")
-        assert int(best.version) == {"a": 1, "b": 2, "c": 2, "d": 4}[name]
-    assert versions == [1, 2, 3, 4, 4]
-    client = MlflowClient(uri)
-    client.delete_registered_model_alias("eosvos-tiny-64", "best")  # as where a kill came before it
-    _open(uri, tmp_path / "d").register("eosvos-tiny-64", "best.safetensors", 0.1, {"data_hash": "y"})
-    assert int(client.get_model_version_by_alias("eosvos-tiny-64", "best").version) == 4
-    source = MlflowClient(uri).get_model_version("eosvos-tiny-64", "2").source
+        versions.append(tracker.register(model, "best.safetensors", score, {"data_hash": data}))
+        return int(client.get_model_version_by_alias(model, "best").version)
+
+    assert [register(*one) for one in (("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.6, "x"))] == [1, 2, 2]
+    assert capsys.readouterr().out == ""
+    said = f"{model}: the alias best stays with version 2, which was scored on something else\n"
+    for name, score in (("d", 0.1), ("e", 0.9), ("e", 0.9)):
+        assert register(name, score, "y") == 2
+        assert capsys.readouterr().out == said
+    assert versions == [1, 2, 3, 4, 5, 5]
+    client.delete_registered_model_alias(model, "best")  # as where a kill came before it
+    assert register("c", 0.6, "x") == 2
+    client.set_registered_model_alias(model, "best", "4")  # a person's choice
+    assert register("b", 0.7, "x") == 4
+    source = client.get_model_version(model, "2").source
     assert Path(source.removeprefix("file://")).read_bytes() == b"weights"
 
 
@@ -253,7 +217,8 @@ def test_data_and_the_machines_load(uri: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
     tracker = _open(uri, tmp_path / "run")
     tracker.watch_system()
-    tracker.dataset("s3://bucket/fit", "0" * 64, "training")
+    tracker.dataset("/data/fit", "0" * 64, "training")
+    tracker.dataset("/data/fit", "0" * 64, "training")  # by the same command again
     deadline = time.monotonic() + 30
     client = MlflowClient(uri)
     while "system/cpu_utilization_percentage" not in client.get_run(tracker.run_id).data.metrics:
@@ -262,5 +227,13 @@ def test_data_and_the_machines_load(uri: str, tmp_path: Path, monkeypatch: pytes
     tracker.end()
     run = client.get_run(tracker.run_id)
     (own,) = run.inputs.dataset_inputs
-    assert (own.dataset.name, own.dataset.source, own.dataset.digest) == ("fit", "s3://bucket/fit", "0" * 36)
+    assert (own.dataset.name, own.dataset.digest) == ("fit", "0" * 36)
     assert [(tag.key, tag.value) for tag in own.tags] == [("mlflow.data.context", "training")]
+
+
+@pytest.mark.parametrize("address", ["/data/fit", "file:///data/fit", "s3://bucket/fit", "gs://bucket/fit"])
+def test_mlflow_reads_the_address_of_data_back(uri: str, tmp_path: Path, address: str) -> None:
+    tracker = _open(uri, tmp_path / "run")
+    tracker.dataset(address, "0" * 64, "training")
+    (own,) = MlflowClient(uri).get_run(tracker.run_id).inputs.dataset_inputs
+    assert get_source(own).uri == address
