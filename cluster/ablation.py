@@ -132,18 +132,22 @@ def _outcome(
             training = replace(training, outer=replace(training.outer, steps=steps), out=same_time)
         last = train(training)
         checkpoint = last.with_name(checkpoints.BEST) if row.meta.held_out > 0 else last
+    # One evaluation for all T of a checkpoint, as later steps go on from earlier ones; a searched rate has its own.
+    alike = [other.T for other in rows if replace(other, name=row.name, published=row.published, T=row.T) == row]
+    evaluated = (row.T,) if single else tuple(sorted(alike))
     boxes = "-boxes" if row.segmentation.box_propagation else ""
     online = "-online" if row.segmentation.online_interval else ""
     evaluation = Evaluation(
         checkpoint,
         ablation.data,
-        out / f"evaluation-{checkpoint.parent.name}{boxes}{online}-T={row.T}",
-        T=(row.T,),
+        out / f"evaluation-{checkpoint.parent.name}{boxes}{online}-T={','.join(map(str, evaluated))}",
+        T=evaluated,
         learning_rate=single,
         segmentation=row.segmentation,
     )
+    objects = [one for one in evaluate(evaluation, console).rows if one["T"] == row.T]
     taken = progress.read(checkpoint.parent)
-    return _Outcome(evaluate(evaluation, console).rows, len(taken), float(sum(one["seconds"] for one in taken)))
+    return _Outcome(objects, len(taken), float(sum(one["seconds"] for one in taken)))
 
 
 def _parameters(row: AblationRow) -> dict[str, object]:

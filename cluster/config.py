@@ -68,8 +68,8 @@ class MetaTraining(Training):
     min_T: int = 0
     """Draw each task's number of steps from this up to T; 0: always T."""
     order: Order = "first"
-    """first: step gradients are constants (the paper's); second: they are differentiated too, at about three times the
-    cost; second_in_heads: so in the RoI heads alone."""
+    """first: step gradients are constants (the paper's); second: they are differentiated too, at three to four times
+    the cost; second_in_heads: so in the RoI heads alone."""
     inner_transforms: int = 0
     """Copies of the training frames in each inner step's batch, every one flipped, turned, zoomed and shifted anew, as
     at test time; 0: the frames as they are, in all steps."""
@@ -100,6 +100,11 @@ class MetaTraining(Training):
             raise ValueError(f"validate_every: must be at least 1, got {self.validate_every}")
         if self.validation_frames < 3:
             raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
+
+    @property
+    def steps_named(self) -> str:
+        """T, or the range it is drawn from, for people."""
+        return f"{self.min_T} to {self.T}" if self.min_T else str(self.T)
 
     def inner_steps(self, epoch: int, index: int) -> int:
         """Of a task, named by its epoch and index."""

@@ -127,10 +127,6 @@ def _validation_line(row: Row, training: Training) -> str:
     return line if after > before else f"{line}; warning: fine-tuning does not help there"
 
 
-def _steps(training: MetaTraining) -> str:
-    return f"{training.min_T} to {training.T}" if training.min_T else str(training.T)
-
-
 def _progress_line(row: dict[str, float], training: Training, pace: float) -> str:
     if row["kept"] == 0:
         losses = "skipped, as every task was dropped"
@@ -138,7 +134,7 @@ def _progress_line(row: dict[str, float], training: Training, pace: float) -> st
         losses = f"loss {row['loss_at_T']:.3f}"
     else:
         losses = (
-            f"test loss {row['loss_at_0']:.3f} at 0, {row['loss_at_T']:.3f} at {_steps(training)}, "
+            f"test loss {row['loss_at_0']:.3f} at 0, {row['loss_at_T']:.3f} at {training.steps_named}, "
             f"mean rate {row['mean_rate']:.4f}"
         )
     left = round((training.outer.steps - row["step"]) * pace)

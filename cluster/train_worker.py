@@ -172,6 +172,8 @@ def _losses(
         row["helped"] = sum(at_T < at_0 for at_0, at_T in kept) / len(kept)
     if kept:
         row["loss_at_T"] = sum(at_T for _, at_T in kept) / len(kept)
+    if kept and is_meta:
+        row["gain"] = row["loss_at_0"] - row["loss_at_T"]
     row["tasks"] = []
     for task, own in zip(tasks, losses, strict=True):
         sequence, object_id, frames = task.target

@@ -117,8 +117,8 @@ def _run(training: Training, dataset: EncodedDataset, resources: WorkerResources
         tracker.artifact(last)
         if isinstance(training, MetaTraining):
             best = folder / checkpoints.BEST if validation else None
-            pictures = (*_rates(best or last, folder), *_curve(folder, training.T))
-            for path in (*([best] if best else []), *_objects(folder), *pictures):
+            pictures = (*_rates(best or last, folder), *_curve(folder, training.steps_named))
+            for path in (*([best] if best else []), folder / progress.FILE, *_objects(folder), *pictures):
                 tracker.artifact(path)
             if validation:
                 score = max(row[AT_T] for row in validation.rows())
@@ -253,7 +253,8 @@ def _said_at_once(follower: Future[None]) -> None:
 
 
 def _objects(folder: Path) -> tuple[Path, Path]:
-    """Per object the mean test losses at 0 and at T over the last half of the steps; the two files of the table."""
+    """Per object the mean test losses at 0 and at T over the last half of the steps, and what fine-tuning gained; the
+    two files of the table."""
     rows = progress.read(folder)
     losses: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for row in rows[len(rows) // 2 :]:
@@ -262,7 +263,8 @@ def _objects(folder: Path) -> tuple[Path, Path]:
                 own = losses.setdefault((task["sequence"], task["object"]), [])
                 own.append((task["loss_at_0"], task["loss_at_T"]))
     table = [
-        {"sequence": sequence, "object": number, "tasks": len(own), "loss_at_0": at_0, "loss_at_T": at_T}
+        {"sequence": sequence, "object": number, "tasks": len(own)}
+        | {"loss_at_0": at_0, "loss_at_T": at_T, "gain": at_0 - at_T}
         for (sequence, number), own in sorted(losses.items())
         for at_0, at_T in [(statistics.mean(pair[i] for pair in own) for i in (0, 1))]
     ]
@@ -279,7 +281,7 @@ def _rates(checkpoint: Path, folder: Path) -> tuple[Path, ...]:
     return style.save(learned_rates(named, optimization.facts.get("initial_rate")), folder, RATES)
 
 
-def _curve(folder: Path, T: int) -> tuple[Path, ...]:
+def _curve(folder: Path, T: str) -> tuple[Path, ...]:
     """Pictures of ``progress.jsonl``, beside it."""
     rows = progress.read(folder)
     names = ("step", "loss_at_0", "loss_at_T", "mean_rate")

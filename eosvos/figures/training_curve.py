@@ -17,7 +17,7 @@ def training_curve(
     loss_before: Sequence[float],
     loss_after: Sequence[float],
     mean_rate: Sequence[float],
-    inner_steps: int,
+    inner_steps: str,
     validations: Sequence[tuple[int, float, float]] = (),
 ) -> Figure:
     """Test loss before and after fine-tuning against the outer step, J&F and the mean rate below.
@@ -27,7 +27,7 @@ def training_curve(
         loss_before: (N,) mean test loss of the step's tasks at theta^0; NaN where a step was skipped.
         loss_after: (N,) the same at theta^T.
         mean_rate: (N,) mean of the learning rates.
-        inner_steps: T.
+        inner_steps: T, or its range.
         validations: outer step, J&F at 0 and J&F at T on held-out sequences, shares; none, no part of the picture.
 
     Raises:

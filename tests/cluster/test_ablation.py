@@ -92,6 +92,7 @@ def test_rows_come_from_real_runs_and_share_the_parent(
         AblationRow("searched", 33.6, 2, parent, None, BARE),
         AblationRow("searched", None, 1, parent, None, BARE),
         AblationRow("+ learned", 71.2, 2, parent, meta, SegmentationConfig()),
+        AblationRow("+ learned", None, 1, parent, meta, SegmentationConfig()),
         AblationRow(
             "second order, as long", None, 2, parent, replace(meta, order="second"), SegmentationConfig(), True
         ),
@@ -105,9 +106,10 @@ def test_rows_come_from_real_runs_and_share_the_parent(
         ("searched", 2, 33.6),
         ("searched", 1, None),
         ("+ learned", 2, 71.2),
+        ("+ learned", 1, None),
         ("second order, as long", 2, None),
     ]
-    assert [row["learning_rates"] == "" for row in summary] == [False, False, True, True]
+    assert [row["learning_rates"] == "" for row in summary] == [False, False, True, True, True]
     assert all(row["objects"] == 12 for row in summary)
     assert (summary[0]["to_first"], summary[0]["to_first_se"]) == (0, 0)
     assert summary[2]["to_first"] == pytest.approx(summary[2]["j_and_f"] - summary[0]["j_and_f"])
@@ -117,10 +119,12 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert steps[0] == steps[1] == STEPS
     assert 1 <= steps[2] < STEPS
     assert steps[2] == steps_of_same_time(*(progress.read(folder) for folder in (folders[1], folders[0])))
-    assert [row["outer_steps"] for row in summary] == [parent.outer.steps] * 2 + [steps[0], steps[2]]
+    assert [row["outer_steps"] for row in summary] == [parent.outer.steps] * 2 + [steps[0]] * 2 + [steps[2]]
+    evaluations = sorted(path.name for path in (tmp_path / "out" / "seed-0").glob("evaluation-meta*"))
+    assert evaluations == [f"evaluation-{name}-boxes-T=1,2", f"evaluation-{name}-second-same-time-boxes-T=2"]
     assert summary[2]["training_seconds"] == pytest.approx(sum(row["seconds"] for row in progress.read(folders[0])))
     assert [row["j_and_f_seed_0"] for row in summary] == pytest.approx([row["j_and_f"] for row in summary])
-    assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 4
+    assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 5
     searches = list((tmp_path / "out" / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
     assert searches
     assert not any(
@@ -136,7 +140,7 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     )
     assert sorted(child.data.metrics["j_and_f"] for child in children) == sorted(row["j_and_f"] for row in summary)
     assert {child.data.params.get("order") for child in children} == {None, "first", "second"}
-    assert sorted(child.data.metrics.get("published_j_and_f", 0) for child in children) == [0, 0, 33.6, 71.2]
+    assert sorted(child.data.metrics.get("published_j_and_f", 0) for child in children) == [0, 0, 0, 33.6, 71.2]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert [row["j_and_f"] for row in ablate(rows, ablation, Console(quiet=True))] == [r["j_and_f"] for r in summary]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before

@@ -10,10 +10,10 @@ import torch
 
 from cluster import checkpoints, dry_run
 from cluster.config import MetaTraining, Training
-from cluster.dry_run import what_would_run
-from cluster.presets import META
+from cluster.dry_run import what_would_be_evaluated, what_would_run
+from cluster.presets import EVALUATION, META
 from eosvos.errors import BadInput
-from eosvos.learning.optimization import Optimization
+from eosvos.learning.optimization import Optimization, save
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
@@ -62,6 +62,15 @@ def test_what_is_measured_is_a_task_of_the_training(training: MetaTraining, monk
     assert [len(batch.targets) for batch in (train(0), test)] == [2, 3]
 
 
+def test_steps_from_a_range_are_measured_in_their_middle(
+    training: MetaTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(dry_run, "meta_gradient", lambda *arguments: seen.append(arguments))
+    what_would_run(replace(training, min_T=2, T=6))
+    assert seen[0][6] == (0, 0, 0, 0, 1)
+
+
 def test_parent_without_data(training: MetaTraining) -> None:
     plain = Training(model=training.model, outer=replace(training.outer, steps=10))
     text = what_would_run(plain)
@@ -74,6 +83,26 @@ def test_parent_without_data(training: MetaTraining) -> None:
 def test_a_gpu_that_is_not_there(training: MetaTraining) -> None:
     with pytest.raises(BadInput, match="--gpu True: this machine has no GPU"):
         what_would_run(replace(training, gpu=True))
+
+
+@pytest.mark.parametrize("preset", ["default", "e-osvos-10", "e-osvos-50", "e-osvos-50-ona", "e-osvos-100-ona"])
+def test_evaluations(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
+    """Twelve objects in three frames each; a step takes a minute, one of an adaptation two, a frame a quarter."""
+    model, _ = initial_model(training.model, "none", 0)
+    save(Optimization(training.model, model.state_dict(), initial_rates(model, training.rates)), tmp_path / "c")
+    measured, ran = iter((60.0, 120.0, 15.0) * 2), []
+    monkeypatch.setattr(dry_run, "_seconds", lambda task, gpu: (ran.append(task()), next(measured))[1])
+    evaluation = replace(EVALUATION[preset], checkpoint=tmp_path / "c", data=training.data)
+    text = what_would_be_evaluated(evaluation)
+    assert f"data: {training.data}, 4 sequences, 12 objects, 36 frames of them" in text
+    assert "60.00 s for a fine-tuning step, 15.00 s for a frame" in text
+    T, config = evaluation.T, evaluation.segmentation
+    adapting = 36 / config.online_interval * config.online_steps * 120 if config.online_interval else 0
+    hours = (12 * max(T) * 60 + len(T) * 36 * 15 + adapting) / 3600
+    assert f"time: about {hours:.1f} hours in all for one task" in text
+    assert ("s for an online adaptation" in text) == (config.online_interval > 0)
+    assert "none named" in what_would_be_evaluated(replace(evaluation, data=""))
+    assert len(ran) == 6
 
 
 def test_the_papers_preset_is_the_releases() -> None:

@@ -98,6 +98,7 @@ def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
         assert (row["sequence"], row["object"], row["frames"]) == (f"train-{sequence:05d}", object_id, list(frames))
         assert (row["loss_at_0"], row["loss_at_T"]) == (pytest.approx(at_0), pytest.approx(at_T))
     assert first["loss_at_T"] == pytest.approx(sum(meta.loss_at_T for meta in sound[:3]) / 3)
+    assert first["gain"] == pytest.approx(first["loss_at_0"] - first["loss_at_T"])
     assert first["helped"] == pytest.approx(sum(meta.loss_at_T < meta.loss_at_0 for meta in sound[:3]) / 3)
     assert start.out is not None
     state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]

@@ -122,11 +122,11 @@ def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
     assert run.data.params["outer.steps"] == "2"
     assert run.data.tags["world_size"] == "2"
     assert run.data.tags["learning_rates"] == str(load(by_workers[2] / "last.safetensors").rates)
-    for name in ("loss_at_0", "loss_at_T", "helped", "mean_rate", "kept"):
+    for name in ("loss_at_0", "loss_at_T", "gain", "helped", "mean_rate", "kept"):
         logged = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
         assert sorted(logged) == [(row["step"], row[name]) for row in _rows(by_workers[2])]
     pictures = {f"{name}.{kind}" for name in ("learned_rates", "training_curve") for kind in ("png", "svg")}
-    artifacts = {"last.safetensors", "objects.csv", "objects.parquet", *pictures}
+    artifacts = {"last.safetensors", "progress.jsonl", "objects.csv", "objects.parquet", *pictures}
     assert {file.path for file in client.list_artifacts(run_id)} == artifacts
 
 

@@ -20,7 +20,7 @@ NAN = float("nan")
 )
 def test_any_history_gives_a_picture(before: list[float], rates: list[float]) -> None:
     after = [value / 2 for value in before]
-    figure = training_curve(range(len(before)), before, after, rates, inner_steps=5)
+    figure = training_curve(range(len(before)), before, after, rates, inner_steps="5")
     losses, learned = figure.axes
     assert [float(value) for value in learned.lines[0].get_ydata()] == rates
     assert [text.get_text() for text in losses.get_legend().get_texts()] == [
