@@ -58,13 +58,16 @@ class Segmentations:
 def evaluation_pictures(
     evaluation: Evaluation, segmented: Segmentations, rows: list[Row], summary: list[Row]
 ) -> list[Path]:
-    """Writes overview, figures (SVG and PNG) and report into the evaluation's folder, and returns their paths.
+    """Writes overview, figures (SVG and PNG), sheets of the best and worst sequences (PNG) and report.
 
     Args:
         evaluation: what was evaluated.
         segmented: what came out.
         rows: one per object, learning rate and T.
         summary: one per learning rate and T.
+
+    Returns:
+        their paths, in the evaluation's folder.
     """
     folder = evaluation.out
     assert folder is not None
@@ -78,7 +81,11 @@ def evaluation_pictures(
         pictures.append(Picture(caption, caption, style.svg_text(figure)))
     for title, scores in zip(("best", "worst"), _extremes(rows, best), strict=True):
         if scores:
-            pictures.append(_sheet(segmented, title, scores, best))
+            sheet = _sheet(segmented, scores, best)
+            paths.append(folder / FIGURES / f"{title}.png")
+            sheet.save(paths[-1])
+            caption = f"the {title} sequences at T = {_best_T(best)}"
+            pictures.append(Picture(caption, f"frames of the {title} sequences", sheet))
     pictures.append(Picture("the given mask, the last scored frame at each T, the truth", "overview", overview))
     title = f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"
     report = Report(title, flattened(to_dict(evaluation)), summary, rows, pictures)
@@ -91,7 +98,7 @@ def _figures(
     """Name, caption and figure."""
     own = curves(summary, "this evaluation")
     published = _published(rows)
-    beside = " beside published results, whose times are of other hardware" if published else ""
+    beside = f"; published results are on {DAVIS_2016}, of full-size models on other hardware" if published else ""
     drawn = list(segmented.results)
     if len(drawn) > SHEET_ROWS:
         high, low = best_and_worst(_at_best(rows, best), max(best), SHEET_ROWS // 2)
@@ -128,7 +135,7 @@ def _best_T(best: Mapping[int, Row]) -> int:  # noqa: N802 - T is the field's na
     return max(best, key=lambda T: (best[T]["j_and_f"], -T))
 
 
-def _sheet(segmented: Segmentations, title: str, scores: tuple[SequenceScore, ...], best: Mapping[int, Row]) -> Picture:
+def _sheet(segmented: Segmentations, scores: tuple[SequenceScore, ...], best: Mapping[int, Row]) -> Image.Image:
     T = _best_T(best)
     shown = []
     for score in scores:
@@ -136,7 +143,7 @@ def _sheet(segmented: Segmentations, title: str, scores: tuple[SequenceScore, ..
         label = f"{score.sequence}\nJ&F {100 * score.j_and_f:.1f}"
         length = len(segmented.sequences[score.sequence])
         shown.append(Segmented(label, length, partial(segmented.predicted, result)))
-    return Picture(f"the {title} sequences at T = {T}", f"frames of the {title} sequences", sheet_of_sequences(shown))
+    return sheet_of_sequences(shown)
 
 
 def _overview(segmented: Segmentations, best: Mapping[int, Row]) -> Image.Image:

@@ -85,9 +85,15 @@ def speed_axes(axes: Axes, speed: str, published: Sequence[PublishedResult]) -> 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fastest < 100 * slowest else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    note = " († several networks)" if any(result.ensemble for result in published) else ""
-    axes.set_xlabel(f"{speed}{note}")
+    axes.set_xlabel(f"{speed}\n{_said_of(published)}" if published else speed)
     axes.set_ylabel("J&F in %")
+
+
+def _said_of(published: Sequence[PublishedResult]) -> str:
+    """They are of one split and other models, whatever stands beside them."""
+    datasets = ", ".join(dict.fromkeys(result.dataset for result in published))
+    ensembles = " († several networks)" if any(result.ensemble for result in published) else ""
+    return f"names without T: published on {datasets}, full-size models on other hardware{ensembles}"
 
 
 def accuracy_and_speed_over_steps(own: Curves) -> Figure:

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from eosvos.metrics.sequence_scores import ObjectScores
@@ -163,23 +165,28 @@ def write_table(rows: Sequence[Row], folder: Path, name: str) -> tuple[Path, Pat
 
 
 def terminal_table(summary: Sequence[Row], title: str) -> Table:
-    """A summary as a table for the terminal: its key columns, then J, F and J&F in percent with their standard error.
+    """A summary as the DAVIS table: key columns, then mean, recall and decay of J and of F, and J&F, in percent.
+
+    J&F has its standard error. Keys that no row has, and speed that nobody took, have no column.
 
     Args:
         summary: rows of ``summarize``.
         title: above the table.
     """
-    table = Table(title=title)
+    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     keys = list(summary[0])[: list(summary[0]).index("objects")] if summary else []
+    keys = [key for key in keys if any(row[key] is not None for row in summary)]
+    timed = any(row["fps"] is not None for row in summary)
     for key in keys:
-        table.add_column(key, justify="left" if isinstance(summary[0][key], str) else "right")
-    for heading in ("J", "F", "J&F", "FPS", "objects"):
+        justify: JustifyMethod = "left" if isinstance(summary[0][key], str) else "right"
+        table.add_column(key.replace("_", " "), justify=justify, overflow="fold")
+    for heading in ("J", "recall", "decay", "F", "recall", "decay", "J&F", *["FPS"] * timed, "objects"):
         table.add_column(heading, justify="right")
     for row in summary:
-        measures = [percent(row, name) for name in ("j_mean", "f_mean", "j_and_f")]
-        fps = "-" if row["fps"] is None else f"{row['fps']:.2f}"
         keyed = ["-" if row[key] is None else str(row[key]) for key in keys]
-        table.add_row(*keyed, *measures, fps, str(row["objects"]))
+        measures = [f"{100 * row[name]:.1f}" for name in MEASURES[:-1]]
+        fps = ["-" if row["fps"] is None else f"{row['fps']:.2f}"] * timed
+        table.add_row(*keyed, *measures, percent(row, "j_and_f"), *fps, str(row["objects"]))
     return table
 
 

@@ -29,6 +29,9 @@ from eosvos.metrics.sequence_scores import score_sequence
 QUIET = Console(quiet=True)
 RATES = (0.01, 0.05)
 MEASURES = ("j_mean", "f_mean", "j_and_f")
+FIGURES = {"best.png", "worst.png"} | {
+    f"{name}.{ending}" for name in ("accuracy_speed", "over_steps", "per_frame") for ending in ("png", "svg")
+}
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +369,8 @@ def test_mlflow_has_scores_tables_and_the_picture(learned: Evaluation, grid: Eva
         artifacts = {file.path for file in client.list_artifacts(run_id)}
         tables = {f"{name}.{ending}" for name in ("objects", "sequences", "summary") for ending in ("csv", "parquet")}
         assert artifacts == tables | {"overview.png", "report.html", "figures"}
-        assert len(client.list_artifacts(run_id, "figures")) == 6
+        figures = {file.path.removeprefix("figures/") for file in client.list_artifacts(run_id, "figures")}
+        assert figures == FIGURES
 
 
 def test_the_report_has_all_of_it(grid: Evaluation) -> None:
@@ -382,9 +386,9 @@ def test_the_report_has_all_of_it(grid: Evaluation) -> None:
         "data:image/png",
     ):
         assert part in text
-    assert sorted(path.name for path in (grid.out / "figures").iterdir()) == [
-        f"{name}.{ending}" for name in ("accuracy_speed", "over_steps", "per_frame") for ending in ("png", "svg")
-    ]
+    assert {path.name for path in (grid.out / "figures").iterdir()} == FIGURES
+    with Image.open(grid.out / "figures" / "worst.png") as sheet:
+        assert sheet.width > sheet.height > 64
 
 
 def test_a_parent_needs_a_rate(grid: Evaluation, tmp_path: Path) -> None:

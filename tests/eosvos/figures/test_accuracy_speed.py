@@ -63,6 +63,7 @@ def test_accuracy_speed(unreadable: Unreadable, published: tuple[Any, ...]) -> N
     assert names.count("T = 0") == names.count("T = 10") == 2
     assert {"meta-learned, T = 30", "parent, T = 30"} < set(names)
     assert len(names) == len(published) + 2 * len(STEPS)
+    assert f"published on {published[0].dataset}, full-size models" in axes.get_xlabel()
     assert "† several networks" in axes.get_xlabel()
     assert unreadable(figure) == []
 

@@ -32,6 +32,7 @@ def test_beside_published_results() -> None:
     (axes,) = pareto_front(ROWS, published_on(DAVIS_2016)).axes
     names = {text.get_text() for text in axes.texts if isinstance(text, Annotation)}
     assert {"STM", "e-OSVOS-50-OnA"} <= names
+    assert "published on DAVIS 2016 val, full-size models on other hardware" in axes.get_xlabel()
 
 
 def test_nothing_to_draw() -> None:

@@ -16,6 +16,7 @@ from eosvos.metrics.sequence_scores import ObjectScores, score_sequence
 from eosvos.metrics.table import (
     MEASURES,
     ObjectResult,
+    Row,
     object_rows,
     over_seeds,
     paired_difference,
@@ -119,18 +120,33 @@ def test_a_column_without_values_can_be_written(tmp_path: Path) -> None:
     assert csv.read_text().splitlines()[0].endswith('"seconds","fps"')
 
 
+def _printed(summary: list[Row], title: str, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(terminal_table(summary, title))
+    return console.export_text().splitlines()
+
+
 def test_terminal_table() -> None:
+    """DAVIS's columns: mean, recall and decay of J and of F."""
     rows = object_rows(RESULTS, {"label": "meta", "T": 10}) + object_rows(RESULTS[:1], {"label": "parent", "T": 0})
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(terminal_table(summarize(rows, by=("label", "T")), "DAVIS 2017"))
-    text = console.export_text()
-    assert "DAVIS 2017" in text
-    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
-    assert lines == [
-        ["meta", "10", "60.0 ± 17.3", "50.0 ± 15.3", "55.0 ± 16.1", "2.50", "3"],
-        ["parent", "0", "90.0", "70.0", "80.0", "2.50", "1"],
+    title, headings, _, *lines = _printed(summarize(rows, by=("label", "T")), "DAVIS 2017", 90)
+    assert title.strip() == "DAVIS 2017"
+    measured = ["J", "recall", "decay", "F", "recall", "decay", "J&F"]
+    assert headings.split() == ["label", "T", *measured, "FPS", "objects"]
+    assert [line.split() for line in lines if line.strip()] == [
+        ["meta", "10", "60.0", "66.7", "0.0", "50.0", "66.7", "0.0", "55.0", "±", "16.1", "2.50", "3"],
+        ["parent", "0", "90.0", "100.0", "0.0", "70.0", "100.0", "0.0", "80.0", "2.50", "1"],
     ]
     assert terminal_table([], "nothing").row_count == 0
+
+
+def test_terminal_table_without_what_nobody_took() -> None:
+    """Masks from a file have no speed, learned rates no single one; a long name fits a small terminal."""
+    untimed = [result("paragliding-launch", 1, 0.5, 0.5, seconds=None)]
+    summary = summarize(object_rows(untimed, {"learning_rate": None}), by=("learning_rate", "sequence"))
+    _, headings, _, *lines = _printed(summary, "sequences", 80)
+    assert headings.split() == ["sequence", "J", "recall", "decay", "F", "recall", "decay", "J&F", "objects"]
+    assert [line.split()[0] for line in lines if line.strip()] == ["paragliding-launch"]
 
 
 def test_seeds_are_averaged_object_by_object() -> None:
