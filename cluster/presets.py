@@ -1,6 +1,7 @@
 """Named configurations of the commands."""
 
 import math
+from dataclasses import replace
 
 from cluster.config import Evaluation, MetaTraining, Sweep, Training
 from cluster.sweep_space import Space
@@ -9,6 +10,7 @@ from eosvos.data.tasks import PlanConfig
 from eosvos.learning.outer_loop import OuterConfig
 from eosvos.learning.rates import RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
+from eosvos.model.weights import initial_model
 from eosvos.segmentation.config import SegmentationConfig
 
 _DAVIS_AUGMENTATION = AugmentationConfig(
@@ -79,6 +81,21 @@ META: dict[str, MetaTraining] = {
     ),
 }
 """Of jobs/meta_train.py."""
+
+
+def trainings(preset: str, data: str, backbone_weights: str = "") -> tuple[Training, MetaTraining]:
+    """Parent and meta-training of a preset on encoded data, from other initial weights where some are named.
+
+    Raises:
+        BadInput: weights that do not fit the preset's model.
+    """
+    weights = backbone_weights or PARENT[preset].backbone_weights
+    initial_model(PARENT[preset].model, weights, 0)
+    return (
+        replace(PARENT[preset], data=data, backbone_weights=weights),
+        replace(META[preset], data=data, backbone_weights=weights),
+    )
+
 
 _ONLINE = SegmentationConfig(online_interval=5, online_steps=10, online_choice="release")
 

@@ -28,7 +28,9 @@ def absolute_path(path: Path, flag: str) -> Path:
 
 
 def absolute_address(address: str, flag: str) -> str:
-    """As ``absolute_path``, but a URI is taken as it is."""
+    """Of an encoded dataset, as ``absolute_path``, but a URI is taken as it is. Raises BadInput for none, too."""
+    if not address:
+        raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
     return address if "://" in address else str(absolute_path(Path(address), flag))
 
 

@@ -52,13 +52,12 @@ def train(training: Training) -> Path:
     Raises:
         BadInput: data, weights, parent, folder, cluster or tracking address that cannot be used.
     """
-    if not training.data:
-        raise BadInput("--data: name an encoded dataset; make one with jobs/encode_dataset.py")
+    data = absolute_address(training.data, "--data")
     if training.out is None:
         raise BadInput("--out: name the run's folder")
     folder = absolute_path(training.out, "--out")
     uri = tracking_uri()
-    training = replace(training, data=absolute_address(training.data, "--data"), out=folder)
+    training = replace(training, data=data, out=folder)
     if isinstance(training, MetaTraining) and training.parent is not None:
         training = replace(training, parent=absolute_path(training.parent, "--parent"))
     dataset = open_dataset(training.data)

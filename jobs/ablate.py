@@ -11,14 +11,11 @@ from rich.console import Console
 from cluster import run_folder
 from cluster.ablation import Ablation, ablate
 from cluster.ablation_rows import choices, table_1
-from cluster.config import MetaTraining
-from cluster.presets import META, PARENT
+from cluster.presets import trainings
 from cluster.run_folder import absolute_address, absolute_path
 from eosvos.cli import parse_preset, run, to_dict
 from eosvos.data.demo_video import demo_video
 from eosvos.data.parquet import open_dataset
-from eosvos.errors import BadInput
-from eosvos.model.weights import initial_model
 
 DESCRIPTION = """Train and evaluate every row of a table, and write it.
 
@@ -78,19 +75,11 @@ def main() -> None:
     if preset == "demo" and not train_data and not data:
         run_folder.claim(out, config)
         train_data, data = (str(demo_video(out, split)) for split in ("train", "held"))
-    for flag, value in (("--train-data", train_data), ("--data", data)):
-        if not value:
-            raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
     train_data, data = absolute_address(train_data, "--train-data"), absolute_address(data, "--data")
     for address in (train_data, data):
         open_dataset(address)  # to refuse what is not one before anything is written
-    weights = config.backbone_weights or PARENT[preset].backbone_weights
-    initial_model(PARENT[preset].model, weights, 0)  # to refuse weights that do not fit
+    parent, meta = trainings(preset, train_data, config.backbone_weights)
     run_folder.claim(out, config)
-    parent, meta = (
-        replace(training, data=train_data, backbone_weights=weights) for training in (PARENT[preset], META[preset])
-    )
-    assert isinstance(meta, MetaTraining)
     rows = choices(parent, meta, config.T)
     if config.table == "paper":
         rows = table_1(parent, meta, config.T, config.more_T)

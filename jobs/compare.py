@@ -10,12 +10,10 @@ from rich.console import Console
 
 from cluster import run_folder
 from cluster.comparison import Comparison, compare, train_pair
-from cluster.presets import META, PARENT
+from cluster.presets import PARENT, trainings
 from cluster.run_folder import absolute_address, absolute_path
 from eosvos.cli import parse_preset, run, to_dict
 from eosvos.data.parquet import open_dataset
-from eosvos.errors import BadInput
-from eosvos.model.weights import initial_model
 
 DESCRIPTION = """Train and compare the meta-learned optimization with a parent of equal cost, for several seeds.
 
@@ -62,26 +60,19 @@ FREE = ("out", "seeds")
 
 def main() -> None:
     config, preset = parse_preset(Compare, {name: Compare() for name in reversed(PARENT)}, DESCRIPTION)
-    for flag, value in (("--train-data", config.train_data), ("--data", config.data)):
-        if not value:
-            raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
-    out = absolute_path(config.out or Path("runs/compare") / preset, "--out")
     train_data, data = absolute_address(config.train_data, "--train-data"), absolute_address(config.data, "--data")
+    out = absolute_path(config.out or Path("runs/compare") / preset, "--out")
     for address in (train_data, data):
         open_dataset(address)  # to refuse what is not one before anything is written
     config = replace(config, out=out, train_data=train_data, data=data)
     run_folder.check(out, config, free=FREE)
     print(json.dumps(to_dict(config), indent=2))
-    weights = config.backbone_weights or PARENT[preset].backbone_weights
-    initial_model(PARENT[preset].model, weights, 0)  # to refuse weights that do not fit
+    parent, meta = trainings(preset, train_data, config.backbone_weights)
     run_folder.claim(out, config)
-    pairs = []
-    for seed in config.seeds:
-        parent = replace(PARENT[preset], data=train_data, seed=seed, backbone_weights=weights)
-        meta = replace(META[preset], data=train_data, seed=seed, backbone_weights=weights)
-        pairs.append(train_pair(parent, meta, out / f"seed-{seed}"))
-    segmentation = META[preset].segmentation
-    comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates, segmentation)
+    pairs = [
+        train_pair(replace(parent, seed=seed), replace(meta, seed=seed), out / f"seed-{seed}") for seed in config.seeds
+    ]
+    comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates, meta.segmentation)
     compare(pairs, comparison, Console(soft_wrap=True, highlight=False))
 
 
