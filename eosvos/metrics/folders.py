@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from eosvos.data.readers.clip import natural
 from eosvos.data.readers.masks import VOID, read_mask
-from eosvos.data.sequence import decode_mask
+from eosvos.data.sequence import UNREADABLE, decode_mask
 from eosvos.errors import BadInput
 from eosvos.metrics.measures import boundary_f, jaccard
 from eosvos.metrics.sequence_scores import ObjectScores
@@ -137,12 +138,13 @@ def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
         BadInput: a mask that cannot be read, a prediction of another size than its ground truth or with an object that
             the ground truth does not have, or no object at all.
     """
-    objects = _objects(sequence)
+    black_and_white = sequence.layout == "frames" and _is_black_and_white(sequence)
+    objects = _objects(sequence, black_and_white)
     if not objects:
         raise BadInput(f"{sequence.masks[0].parent}: no object in the ground truth; there is nothing to score")
     values: dict[int, list[tuple[int, float, float]]] = {object_id: [] for object_id in objects}
     for position in _counting(sequence):
-        truth = _truth(sequence, position)
+        truth = _truth(sequence, position, black_and_white)
         prediction = _prediction(sequence, position, root, truth.shape, objects)
         for object_id, first in objects.items():
             if position > first:
@@ -160,7 +162,8 @@ def _prediction(
     sequence: AnnotatedFolder, position: int, root: Path, size: tuple[int, ...], objects: dict[int, int]
 ) -> Ids:
     path = _predictions(sequence, root) / sequence.masks[position].name
-    prediction = _read(path, sequence)
+    # A prediction decides on every pixel: its 255 is white where there is one object, and else an id that is unknown.
+    prediction = _read(path, sequence, black_and_white=set(objects) == {1})
     if prediction.shape != size:
         (height, width), (true_height, true_width) = prediction.shape, size
         raise BadInput(
@@ -181,25 +184,50 @@ def score_folders(sequences: list[AnnotatedFolder], root: Path, processes: int) 
         yield from pool.map(score_folder, sequences, [root] * len(sequences))
 
 
-def _objects(sequence: AnnotatedFolder) -> dict[int, int]:
+def _objects(sequence: AnnotatedFolder, black_and_white: bool) -> dict[int, int]:
     """Object id -> position of its first mask, after which it is scored."""
     if sequence.layout != "frames":
-        return dict.fromkeys(range(1, int(_truth(sequence, 0).max()) + 1), 0)
+        return dict.fromkeys(range(1, int(_truth(sequence, 0, black_and_white).max()) + 1), 0)
     first: dict[int, int] = {}
     for position in range(len(sequence.masks)):
-        for object_id in np.unique(_truth(sequence, position)).tolist():
+        for object_id in np.unique(_truth(sequence, position, black_and_white)).tolist():
             first.setdefault(object_id, position)
     return {object_id: position for object_id, position in sorted(first.items()) if object_id}
 
 
-def _truth(sequence: AnnotatedFolder, position: int) -> Ids:
-    ids = _read(sequence.masks[position], sequence)
-    return np.where(ids == VOID, 0, ids).astype(np.uint8) if sequence.layout == "davis2017" else ids
+def _is_black_and_white(sequence: AnnotatedFolder) -> bool:
+    """Whether the gray masks of a sequence show one object in white, with soft edges or without, or else hold ids.
+
+    Ids are few and small, and 255 is then what nobody decided on. All masks are asked, as a single one may hold no id.
+    """
+    values = {
+        value for path in sequence.masks if _is_gray(path) for value in np.unique(_decoded(path, sequence)).tolist()
+    }
+    shades = values - {0, VOID}
+    return VOID in values and (not shades or max(shades) > VOID // 2)
 
 
-def _read(path: Path, sequence: AnnotatedFolder) -> Ids:
-    if sequence.layout == "frames":
-        return read_mask(path).numpy()
+def _truth(sequence: AnnotatedFolder, position: int, black_and_white: bool) -> Ids:
+    ids = _read(sequence.masks[position], sequence, black_and_white)
+    return ids if sequence.layout == "davis2016" else np.where(ids == VOID, 0, ids).astype(np.uint8)
+
+
+def _read(path: Path, sequence: AnnotatedFolder, black_and_white: bool) -> Ids:
+    """Object ids; of a gray image in ``frames`` the values as they are, unless it is black and white."""
+    if sequence.layout != "frames" or (_is_gray(path) and not black_and_white):
+        return _decoded(path, sequence)
+    return read_mask(path).numpy()
+
+
+def _is_gray(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode == "L"
+    except UNREADABLE:  # said by whoever reads it
+        return False
+
+
+def _decoded(path: Path, sequence: AnnotatedFolder) -> Ids:
     try:
         data = path.read_bytes()
     except OSError as error:

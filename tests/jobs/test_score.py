@@ -84,6 +84,8 @@ def test_davis_2017(davis: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         ]  # fmt: skip
     printed = capsys.readouterr().out
     assert "1/2 a: J&F" in printed
+    assert "FPS" not in printed
+    assert "recall" in printed
     assert "truth, mean over objects" in printed
 
 
@@ -118,6 +120,49 @@ def test_what_segment_wrote_and_names_without_zeros(davis: Path, monkeypatch: py
     scores = _score(monkeypatch, davis, "frames", truth="truth-of-it")
     assert list(scores["frames"]["clip"]["1"]) == ["9", "10", "11"]
     assert scores["global"]["j_mean"] == 1
+
+
+def _gray(folder: Path, masks: Masks) -> None:
+    folder.mkdir(parents=True)
+    for k, mask in enumerate(masks):
+        Image.fromarray(mask).save(folder / f"{k:05d}.png")
+
+
+@pytest.mark.parametrize("write", [_write, _gray])
+def test_void_is_no_object(davis: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, Masks], None]) -> None:
+    """Also in a frame that holds nothing else, as before the objects enter: all masks of a sequence mean the same."""
+    truth = _masks(5, enters=2)
+    truth[0] = np.where(truth[0] == 255, 255, 0).astype(np.uint8)
+    write(davis / "masks" / "a", truth)
+    (davis / "predictions").rename(davis / "other")
+    write(davis / "predictions" / "a", [np.where(mask == 255, 0, mask).astype(np.uint8) for mask in truth])
+    scores = _score(monkeypatch, davis, "frames", truth="masks")
+    assert {(own["object"], own["j_mean"]) for own in scores["objects"]} == {(1, 1.0), (2, 1.0)}
+    assert list(scores["frames"]["a"]["1"]) == ["00002", "00003", "00004"]
+
+
+@pytest.mark.parametrize("edge", [0, 60, 200])
+def test_black_and_white_with_and_without_soft_edges(davis: Path, monkeypatch: pytest.MonkeyPatch, edge: int) -> None:
+    """In black and white one object, whose edges have been smoothed; a frame without it is no other kind of mask."""
+    white = [((mask == 1) * 255).astype(np.uint8) for mask in _masks(5)]
+    smoothed = [np.maximum(mask, (np.roll(mask, 1, axis=1) > 0) * np.uint8(edge)) for mask in white]
+    smoothed[0] = smoothed[0] * 0
+    smoothed[-1][0, 0] = 254 if edge else 255
+    _gray(davis / "masks" / "a", smoothed)
+    (davis / "predictions").rename(davis / "other")
+    _write(davis / "predictions" / "a", [(mask > 0).astype(np.uint8) for mask in smoothed])
+    scores = _score(monkeypatch, davis, "frames", truth="masks")
+    assert [(own["object"], own["j_mean"]) for own in scores["objects"]] == [(1, 1.0)]
+
+
+def test_a_gray_prediction_of_several_objects_has_no_void(
+    refused: Callable[..., str], davis: Path, tmp_path: Path
+) -> None:
+    _write(davis / "masks" / "a", _masks(5))
+    (davis / "predictions").rename(davis / "other")
+    _gray(davis / "predictions" / "a", _masks(5))
+    flags = ["--ground-truth", davis / "masks", "--predictions", davis / "predictions", "--layout", "frames"]
+    assert "predictions/a/00001.png: holds object 255, the ground truth has 1, 2" in refused("score", *flags)
 
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from cluster.background_tracker import SILENCE
 from cluster.config import MetaTraining
 from cluster.tracking import RUN_FILE
 from eosvos.data.parquet import encode
@@ -46,13 +47,12 @@ def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @dataclass(frozen=True)
 class Whole:
-    """An evaluation that nothing interrupts: as a command, what it found, where it logged, the seconds that it took."""
+    """An evaluation that nothing interrupts: as a command, what it found, where it logged."""
 
     command: list[str]
     out: Path
     rows: list[Row]
     tracking: str
-    seconds: float
 
 
 def _environment(uri: str) -> dict[str, str]:
@@ -64,22 +64,21 @@ def _rows(out: Path) -> list[Row]:
     return rows
 
 
-def _run(command: list[str], out: Path, uri: str) -> tuple[str, float]:
-    """What the command prints, and the seconds that it took."""
-    began = time.monotonic()
+def _run(command: list[str], out: Path, uri: str) -> str:
+    """What the command prints."""
     done = subprocess.run(
         [*command, "--out", str(out)], env=_environment(uri), capture_output=True, text=True, check=False, timeout=400
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, time.monotonic() - began
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def whole(folder: Path, tracking: str) -> Whole:
     command = [sys.executable, str(JOB), "--checkpoint", str(folder / "meta.safetensors"), "--data"]
     command += [str(folder / "held"), "-T", "0", "10"]
-    _, seconds = _run(command, folder / "whole", tracking)
-    return Whole(command, folder / "whole", _rows(folder / "whole"), tracking, seconds)
+    _run(command, folder / "whole", tracking)
+    return Whole(command, folder / "whole", _rows(folder / "whole"), tracking)
 
 
 def _scores(rows: list[Row]) -> list[tuple[object, ...]]:
@@ -209,11 +208,11 @@ def test_mlflow_dies_in_the_middle(
     uri, start, kill = server
     out = folder / "mlflow"
     watch = _when(lambda: len(_entries(out)) >= 3, kill)
-    printed, seconds = _run(whole.command, out, uri)
+    printed = _run(whole.command, out, uri)
     watch.join()
     assert f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest" in printed
     assert _scores(_rows(out)) == _scores(whole.rows)
-    print(f"{whole.seconds:.1f} s without a death, {seconds:.1f} s with one")  # on an idle machine at most 30 s more
+    assert SILENCE < 30  # how long the end waits in vain, at most: test_background_tracker.py
     start()
     entries = _entries(out)
     _run(whole.command, out, uri)
