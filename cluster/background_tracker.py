@@ -12,10 +12,8 @@ from mlflow.exceptions import MlflowException
 from cluster.tracking import Tracker, one_line
 from eosvos.errors import BadInput
 
-TEMPORARY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
-"""MLflow's codes for what may work later, such as a server that does not answer."""
 TOO_SLOW, TOO_MANY = 408, 429
-"""The statuses below 500 of what may work later."""
+"""The HTTP statuses below 500 of what may work later."""
 SILENCE = 20.0
 """Seconds without an answer after which nobody waits for MLflow any more."""
 
@@ -113,7 +111,9 @@ def _temporary(error: Exception) -> bool:
     if isinstance(error, BadInput) and error.__cause__ is not None:  # of a run that could not be opened
         error = error.__cause__  # type: ignore[assignment]
     if isinstance(error, MlflowException):
-        return error.error_code in TEMPORARY
-    if isinstance(error, requests.HTTPError) and error.response is not None:  # of an artifact
-        return error.response.status_code >= 500 or error.response.status_code in (TOO_SLOW, TOO_MANY)
-    return isinstance(error, (ConnectionError, TimeoutError, requests.ConnectionError, requests.Timeout))
+        status: int = error.get_http_status_code()  # type: ignore[no-untyped-call] # 500 where there was no answer
+    elif isinstance(error, requests.HTTPError) and error.response is not None:  # of an artifact
+        status = error.response.status_code
+    else:
+        return isinstance(error, (ConnectionError, TimeoutError, requests.ConnectionError, requests.Timeout))
+    return status >= 500 or status in (TOO_SLOW, TOO_MANY)

@@ -113,7 +113,8 @@ def _evaluate(ready: Prepared, uri: str, console: Console, silence: float = SILE
     evaluation = ready.evaluation
     run_folder.claim(ready.out, evaluation)
     with run_folder.alone(ready.out):
-        missing, entries = ready.missing(), ready.journal.entries()
+        entries = ready.journal.entries()
+        missing = ready.missing(entries)
         if entries:
             done = len(ready.names) - len(missing)
             console.print(f"{ready.out}: {done} of {len(ready.names)} sequences are evaluated already", highlight=False)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cluster import run_folder
 from cluster.config import Evaluation, Sweep
-from cluster.journal import Journal, digest
+from cluster.journal import Entry, Journal, digest
 from cluster.provenance import folder_of
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import connect, largest
@@ -42,9 +42,8 @@ class Prepared:
     def out(self) -> Path:
         return self.journal.out
 
-    def missing(self) -> list[int]:
-        """Indices of the sequences that have no entry in the journal."""
-        entries = self.journal.entries()
+    def missing(self, entries: Mapping[str, Entry]) -> list[int]:
+        """Indices of the sequences that have no entry."""
         return [index for index, name in self.names.items() if name not in entries]
 
 
@@ -60,7 +59,7 @@ def prepared(evaluation: Evaluation) -> Prepared:
     optimization, journal = checkpoint_and_journal(evaluation, dataset)
     run_folder.check(journal.out, evaluation, free=PLACEMENT)
     ready = Prepared(evaluation, dataset, names, optimization, journal)
-    if ready.missing():
+    if ready.missing(journal.entries()):
         connect_for(evaluation)
     return ready
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, get_error_code
 
 from cluster.background_tracker import SILENCE, BackgroundTracker
 from cluster.tracking import RUN_FILE, Tracker
@@ -143,6 +143,23 @@ def test_what_mlflow_refuses_does_not_stop_the_rest(uri: str, tmp_path: Path) ->
     assert background.run_id is not None
     run = MlflowClient(uri).get_run(background.run_id)
     assert (run.data.metrics, run.info.status) == ({"sequences/my video _1_/j": 0.5}, "FINISHED")
+
+
+@pytest.mark.parametrize(("status", "tried"), [(400, 1), (401, 1), (403, 1), (429, 3), (500, 3), (503, 3), (504, 3)])
+def test_a_request_that_a_server_does_not_take(uri: str, tmp_path: Path, status: int, tried: int) -> None:
+    """As MLflow's client turns a status into an error."""
+    attempts: list[int] = []
+
+    def request(_: Tracker) -> None:
+        attempts.append(status)
+        if len(attempts) < 3:
+            raise MlflowException(f"{status} for request", error_code=get_error_code(status))
+
+    background = _background(uri, tmp_path / "run", retry_every=0.01)
+    background.do(request)
+    assert background.close()
+    assert len(attempts) == tried
+    assert len(background.refused) == (tried == 1)
 
 
 @pytest.mark.parametrize(("status", "tried"), [(400, 1), (403, 1), (413, 1), (408, 3), (429, 3), (500, 3), (503, 3)])

@@ -11,7 +11,7 @@ import pytest
 import tyro
 
 from eosvos.cli import flattened, merged, parse, parse_preset, read_json, run, take_values, to_dict
-from eosvos.errors import BadInput
+from eosvos.errors import BadInput, PartsFailed
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,9 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     stderr = capsys.readouterr().err
     assert stderr.startswith("Traceback")
     assert stderr.endswith("FloatingPointError: the loss is nan\n")
+    assert _left(_raises(PartsFailed("1 of 2 sequences failed: bear (no luck)"))) == 1
+    stderr = capsys.readouterr().err
+    assert stderr == "error: 1 of 2 sequences failed: bear (no luck). The same command again tries them again\n"
     assert _left(_raises(KeyboardInterrupt())) == 1
     assert capsys.readouterr().err == "interrupted; the same command again resumes\n"
     assert _left(_raises(SystemExit(2))) == 2
