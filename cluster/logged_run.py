@@ -79,5 +79,6 @@ def _forget_run_of_other(inputs: str, folder: Path) -> None:
     if path.is_file() and path.read_text() == inputs:
         return
     (folder / RUN_FILE).unlink(missing_ok=True)
-    shutil.rmtree(folder / CHILDREN, ignore_errors=True)
+    if (folder / CHILDREN).is_dir():
+        shutil.rmtree(folder / CHILDREN)
     write_whole(path, inputs.encode())
