@@ -85,21 +85,27 @@ def what_would_be_evaluated(evaluation: Evaluation) -> str:
             _seconds(partial(gradient, model, _batch(model, size, count), generator(0)), gpu)
             for count in (config.transforms or 1, 1 + config.online_frames)
         )
-        frame = _seconds(partial(model.detect, torch.zeros((3, *size), dtype=torch.uint8)), gpu)
+        noise = torch.randint(0, 256, (3, *size), generator=generator(0), dtype=torch.uint8)
+        boxes = torch.tensor([[0.0, 0.0, size[1] / 2, size[0] / 2]]).repeat(model.config.proposals_test // 2, 1)
+        frame = _seconds(partial(model.detect, noise, boxes if config.box_propagation else None), gpu)
     online *= config.online_steps
-    every = online / config.online_interval if config.online_interval else 0.0
-    rates, settings = max(len(evaluation.learning_rate), 1), len(evaluation.T)
-    seconds = rates * (objects * max(evaluation.T) * step + settings * frames * (frame + every))
+    in_each_frame = frame + (online / config.online_interval if config.online_interval else 0.0)
+    rates = max(len(evaluation.learning_rate), 1)
+    passes = sum(rates if T > 0 else 1 for T in evaluation.T)
+    seconds = rates * objects * max(evaluation.T) * step + passes * frames * in_each_frame
     where = "GPU" if gpu else f"CPU, {evaluation.threads_per_task} thread(s)"
     lines = [
         data,
         f"model: {model.config.backbone}, {count_parameters(model):,} parameters, frames {_by(size)}",
         f"one object on this {where}: {step:.2f} s for a fine-tuning step, {frame:.2f} s for a frame"
-        + (f", {online:.2f} s for an online adaptation" if every else ""),
+        + (f", {online:.2f} s for an online adaptation" if config.online_interval else ""),
         f"settings: T = {', '.join(map(str, evaluation.T))}" + (f" with {rates} learning rates" if rates > 1 else ""),
     ]
     if evaluation.data:
-        lines.append(f"time: about {_time(seconds / 3600)} in all for one task; a cluster runs several at once")
+        lines.append(
+            f"time: about {_time(seconds / 3600)} in all for one task, a cluster runs several at once; decoding, scores "
+            "and pictures not included"
+        )
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ from eosvos.data.readers.clip import Clip, ClipFrame
 from eosvos.errors import BadInput
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
-from eosvos.files import locked
+from eosvos.files import locked, write_whole
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.one_shot import OneShotSegmenter
 
@@ -68,15 +68,15 @@ def _partial_of(out: Path) -> Path:
 
 
 def _names(folder: Path) -> set[str]:
-    """Of what is in a folder, but for what file managers leave there."""
+    """Of what is in a folder, but for hidden files and what else file managers leave there."""
     if not folder.is_dir():
         return set()
-    return {path.name for path in folder.iterdir()} - {".DS_Store", "Thumbs.db", "desktop.ini"}
+    return {path.name for path in folder.iterdir() if path.name[0] != "."} - {"Thumbs.db", "desktop.ini"}
 
 
 def _is_half_replaced(out: Path) -> bool:
-    """Whether a run ended while it replaced ``out``: its whole result is still beside it, for a part."""
-    return (_partial_of(out) / RESULT).is_file()
+    """Whether a run ended while it replaced ``out``: no result is there any more, the new one is still beside it."""
+    return (_partial_of(out) / RESULT).is_file() and not (out / RESULT).exists()
 
 
 @contextmanager
@@ -110,8 +110,9 @@ def _replace(partial: Path, out: Path) -> None:
     """Puts what is in ``partial`` in ``out``, which may be a mount point, in place of an older result."""
     out.mkdir(exist_ok=True)
     _empty(out)
-    for name in WRITTEN:
+    for name in WRITTEN[:-1]:
         shutil.move(partial / name, out / name)  # by copying, where it is another file system
+    write_whole(out / RESULT, (partial / RESULT).read_bytes())
     shutil.rmtree(partial)
 
 

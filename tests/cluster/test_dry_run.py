@@ -16,6 +16,9 @@ from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization, save
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
+from eosvos.segmentation.config import SegmentationConfig
+
+BARE = SegmentationConfig(box_propagation=False)
 
 
 def _number(pattern: str, text: str) -> float:
@@ -90,7 +93,7 @@ def test_evaluations(training: MetaTraining, tmp_path: Path, monkeypatch: pytest
     """Twelve objects in three frames each; a step takes a minute, one of an adaptation two, a frame a quarter."""
     model, _ = initial_model(training.model, "none", 0)
     save(Optimization(training.model, model.state_dict(), initial_rates(model, training.rates)), tmp_path / "c")
-    measured, ran = iter((60.0, 120.0, 15.0) * 2), []
+    measured, ran = iter((60.0, 120.0, 15.0) * 3), []
     monkeypatch.setattr(dry_run, "_seconds", lambda task, gpu: (ran.append(task()), next(measured))[1])
     evaluation = replace(EVALUATION[preset], checkpoint=tmp_path / "c", data=training.data)
     text = what_would_be_evaluated(evaluation)
@@ -100,9 +103,12 @@ def test_evaluations(training: MetaTraining, tmp_path: Path, monkeypatch: pytest
     adapting = 36 / config.online_interval * config.online_steps * 120 if config.online_interval else 0
     hours = (12 * max(T) * 60 + len(T) * 36 * 15 + adapting) / 3600
     assert f"time: about {hours:.1f} hours in all for one task" in text
+    with_rates = replace(evaluation, T=(0, 2), learning_rate=(0.1, 0.2, 0.3), segmentation=BARE)
+    hours = (3 * 12 * 2 * 60 + (1 + 3) * 36 * 15) / 3600
+    assert f"time: about {hours:.1f} hours" in what_would_be_evaluated(with_rates)
     assert ("s for an online adaptation" in text) == (config.online_interval > 0)
     assert "none named" in what_would_be_evaluated(replace(evaluation, data=""))
-    assert len(ran) == 6
+    assert len(ran) == 9
 
 
 def test_the_papers_preset_is_the_releases() -> None:

@@ -110,8 +110,8 @@ def read_mask(file: Path) -> Tensor:
 
     The values of a palette image are ids, but for 255, which is nobody's. So are those of a gray image, unless the
     largest possible value is among them: then it is black and white, and any value above 0 is object 1. A palette image
-    is such an image where its palette has grays alone and it shows white. Colours must be gray, too; what is
-    transparent is background.
+    is such an image where its palette has grays alone and it shows white, but no small ids. Colours must be gray, too;
+    what is transparent is background.
 
     Raises:
         BadInput: a file that is no image, a JPEG, colours, or a value above 255.
@@ -142,12 +142,21 @@ def _grays(
     image: Image.Image, values: "np.ndarray[tuple[int, ...], np.dtype[np.integer]]"
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.integer]] | None":
     """The shades of a palette image that is black and white; None where its values are ids."""
-    palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
-    if (palette != palette[:, :1]).any():
+    if not has_gray_palette(image):
         return None
     shades = np.zeros(256, dtype=np.int64)
+    palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
     shades[: len(palette)] = palette[:, 0]
-    return shades[values] if (shades[values] == 255).any() else None
+    used = np.unique(values)
+    edges = used[(used != 0) & (used != VOID)]
+    are_ids = len(edges) and edges.max() <= VOID // 2 and (shades[edges] == edges).all()
+    return shades[values] if (shades[used] == VOID).any() and not are_ids else None
+
+
+def has_gray_palette(image: Image.Image) -> bool:
+    """Whether an image has a palette of grays alone, as gray images get that become palette images."""
+    palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
+    return image.mode == "P" and not (palette != palette[:, :1]).any()
 
 
 def _values(image: Image.Image, file: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.integer]]":

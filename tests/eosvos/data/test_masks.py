@@ -14,7 +14,8 @@ from eosvos.data.readers.masks import open_masks, read_mask
 from eosvos.errors import BadInput
 
 IDS = np.array([[0, 0, 1, 1], [0, 5, 5, 0], [200, 0, 0, 0]], dtype=np.uint8)
-SHAPE = np.array([[0, 255, 255, 0], [0, 3, 255, 0], [0, 0, 0, 0]], dtype=np.uint8)
+SHAPE = np.array([[0, 255, 255, 0], [0, 3, 255, 0], [0, 200, 0, 0]], dtype=np.uint8)
+VOIDED = np.array([[0, 1, 255, 0], [0, 2, 255, 0], [0, 0, 0, 0]], dtype=np.uint8)
 
 
 def _clip(names: tuple[str, ...] | None = ("f7", "f8", "f9")) -> Clip:
@@ -48,6 +49,7 @@ KINDS: dict[str, tuple[Callable[[], Image.Image], np.ndarray]] = {  # type: igno
     "transparent background": (_rgba, SHAPE > 0),
     "black and white, 16 bits": (lambda: Image.fromarray(SHAPE.astype(np.uint16) * 257), SHAPE > 0),
     "black and white, palette": (lambda: Image.fromarray((SHAPE > 0).astype(np.uint8) * 255).convert("P"), SHAPE > 0),
+    "ids and 255 in a gray palette": (lambda: Image.fromarray(VOIDED).convert("P"), VOIDED % 255),
     "anti-aliased, palette": (lambda: Image.fromarray(SHAPE).convert("P"), SHAPE > 0),
     "white is the first of a palette": (lambda: _two_colours((255, 255, 255, 0, 0, 0)), SHAPE == 0),
     "two colours are one object": (lambda: _two_colours((0, 0, 0, 128, 0, 0)), SHAPE > 0),

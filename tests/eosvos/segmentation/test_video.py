@@ -1,7 +1,9 @@
 """From a clip and masks to a folder, with a detector that sees the truth."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,7 @@ from eosvos.learning.optimization import Optimization
 from eosvos.learning.rates import RatesConfig, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.weights import initial_model
+from eosvos.segmentation import video
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.one_shot import OneShotSegmenter, Prediction
 from eosvos.segmentation.video import WRITTEN, check_out, segment_clip
@@ -202,7 +205,7 @@ def test_a_folder_that_only_looks_like_ours_stays(tmp_path: Path) -> None:
         check_out(tmp_path / "clip", True)
 
 
-@pytest.mark.parametrize("moved", [0, 1, 3])
+@pytest.mark.parametrize("moved", [0, 1, 2])
 def test_a_kill_while_the_result_is_replaced(
     optimization: Optimization,
     clip: Clip,
@@ -234,6 +237,27 @@ def test_a_kill_while_the_result_is_replaced(
     assert sorted(path.name for path in out.iterdir()) == sorted(WRITTEN)
     assert not read_mask(out / "masks" / "shot_99.png").any()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_kill_before_the_result_is_replaced(
+    optimization: Optimization,
+    clip: Clip,
+    truths: dict[int, Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The old result stays whole, also when the next run fails."""
+    out = tmp_path / "out"
+    segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, out, 0)
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    monkeypatch.setattr(video, "_replace", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, out, 0)
+    monkeypatch.undo()
+    check_out(out, True)
+    with pytest.raises(BadInput, match="mask of frame 7"):
+        segment_clip(Perfect(optimization, truths), clip, {0: truths[0], 7: truths[0]}, out, 0)
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
 
 
 def test_an_empty_folder_may_be_a_mount_point(
