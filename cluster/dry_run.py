@@ -77,7 +77,8 @@ def what_would_be_evaluated(evaluation: Evaluation) -> str:
         raise BadInput("--gpus-per-task: this machine has no GPU to measure on; leave the flag out for a dry run")
     optimization, config = load(evaluation.checkpoint), evaluation.segmentation
     size, objects, frames, data = _amount(evaluation)
-    model = optimization.model().to("cuda" if gpu else "cpu")
+    device = torch.device("cuda" if gpu else "cpu")
+    model = optimization.model().to(device)
     short, long = (round(config.input_scale * side) for side in (model.config.short_side, model.config.long_side))
     size = input_size(size, short, long)
     with _threads(evaluation.threads_per_task):
@@ -87,7 +88,8 @@ def what_would_be_evaluated(evaluation: Evaluation) -> str:
         )
         noise = torch.randint(0, 256, (3, *size), generator=generator(0), dtype=torch.uint8)
         boxes = torch.tensor([[0.0, 0.0, size[1] / 2, size[0] / 2]]).repeat(model.config.proposals_test // 2, 1)
-        frame = _seconds(partial(model.detect, noise, boxes if config.box_propagation else None), gpu)
+        extra = boxes.to(device) if config.box_propagation else None
+        frame = _seconds(partial(model.detect, noise, extra), gpu)
     online *= config.online_steps
     in_each_frame = frame + (online / config.online_interval if config.online_interval else 0.0)
     rates = max(len(evaluation.learning_rate), 1)
@@ -103,8 +105,8 @@ def what_would_be_evaluated(evaluation: Evaluation) -> str:
     ]
     if evaluation.data:
         lines.append(
-            f"time: about {_time(seconds / 3600)} in all for one task, a cluster runs several at once; decoding, scores "
-            "and pictures not included"
+            f"time: about {_time(seconds / 3600)} in all for one task, a cluster runs several at once; decoding, "
+            "scores and pictures not included"
         )
     return "\n".join(lines)
 
