@@ -71,8 +71,8 @@ class BackgroundTracker:
             if self._clock() - self._last_answer > silence:
                 self._given_up.set()
                 break
-        self.all_logged = all_logged
-        return all_logged
+        self.all_logged = all_logged and self._tracker is not None
+        return self.all_logged
 
     def _work(self) -> None:
         self._until_it_works(self._open)

@@ -12,7 +12,7 @@ from cluster import run_folder
 from cluster.background_tracker import SILENCE, BackgroundTracker
 from cluster.config import Evaluation
 from cluster.evaluation_pictures import REPORT, Segmentations, evaluation_pictures
-from cluster.evaluation_setup import Prepared, prepared, resolved
+from cluster.evaluation_setup import PLACEMENT, Prepared, prepared, resolved
 from cluster.evaluation_tasks import Masks, evaluate_sequences, sequence_of, tasks_at_once
 from cluster.failures import failure
 from cluster.journal import Entry, SequenceResult
@@ -64,8 +64,8 @@ def evaluate_all(evaluations: SequenceOf[Evaluation], console: Console) -> None:
         if other is not evaluation:
             raise BadInput(f"--data {evaluation.data}: {other.data} has the same name; evaluate it with another --out")
     uri = tracking_uri()
-    all_of_them = [prepared(evaluation) for evaluation in evaluations]
     check_answers(uri)
+    all_of_them = [prepared(evaluation) for evaluation in evaluations]
     rows: list[Row] = []
     failed: dict[str, Exception] = {}
     silence = SILENCE
@@ -75,7 +75,8 @@ def evaluate_all(evaluations: SequenceOf[Evaluation], console: Console) -> None:
             outcome = _evaluate(ready, uri, console, silence)
         except BadInput as error:  # such as another evaluation that has begun in its folder
             failed[data] = error
-            console.print(f"{name}: {error}")
+            if len(all_of_them) > 1:
+                console.print(f"{name}: {error}")
             continue
         if not outcome.logged:
             silence = SHORT_SILENCE
@@ -109,10 +110,12 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
 
 
 def _evaluate(ready: Prepared, uri: str, console: Console, silence: float = SILENCE) -> _Outcome:
-    """Evaluates what is missing. Raises BadInput where another evaluation is at work in the folder."""
+    """Evaluates what is missing. Raises BadInput where another evaluation is, or has been, at work in the folder."""
     evaluation = ready.evaluation
-    run_folder.claim(ready.out, evaluation)
+    ready.out.mkdir(parents=True, exist_ok=True)
     with run_folder.alone(ready.out):
+        run_folder.check(ready.out, evaluation, free=PLACEMENT)  # again, as other datasets may have taken hours
+        run_folder.claim(ready.out, evaluation)
         entries = ready.journal.entries()
         missing = ready.missing(entries)
         if entries:
@@ -158,14 +161,13 @@ def _log_sequence(background: BackgroundTracker, entry: Entry) -> None:
 def _finish(
     ready: Prepared, entries: Mapping[str, Entry], background: BackgroundTracker, console: Console
 ) -> EvaluationResult:
-    """Tables, pictures, report; all of it to MLflow, tables first, as pictures are what may go wrong."""
+    """Tables, pictures, report; all of it to MLflow, what may go wrong the last: files after numbers, then pictures."""
     evaluation, journal = ready.evaluation, ready.journal
     results = [result for entry in entries.values() for result in entry.results]
     rows = _rows(results)
     summary = summarize(rows, by=("learning_rate", "T"))
-    for name, table in {"summary": summary, "sequences": _by_sequence(results), "objects": rows}.items():
-        for path in write_table(table, journal.out, name):
-            background.do(partial(Tracker.artifact, path=path))
+    tables = {"summary": summary, "sequences": _by_sequence(results), "objects": rows}
+    files = [path for name, table in tables.items() for path in write_table(table, journal.out, name)]
     console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
     if len(entries) == len(ready.names):  # MLflow keeps every value: one of a part would stay beside that of the whole
         # As old as the newest sequence: the same again is the same time.
@@ -173,6 +175,8 @@ def _finish(
         best = [row | {"learning_rate": None} for row in best_at_each_T(summary).values()]
         metrics = [*_metrics(summary), *_metrics(best)]
         background.do(lambda tracker: tracker.metrics(metrics, time))
+    for path in files:
+        background.do(partial(Tracker.artifact, path=path))
     sequences = {
         name: sequence_of(ready.dataset, index, evaluation) for index, name in ready.names.items() if name in entries
     }

@@ -74,9 +74,15 @@ def logged_run(
 
 
 def _forget_run_of_other(inputs: str, folder: Path) -> None:
-    """The run first, then its inputs, so that a kill in between leaves no run with the results of others."""
+    """The run first, then its inputs, so that a kill in between leaves no run with the results of others.
+
+    A run without inputs is older than these files, and stays.
+    """
     path = folder / INPUTS
     if path.is_file() and path.read_text() == inputs:
+        return
+    if not path.is_file() and (folder / RUN_FILE).is_file():
+        write_whole(path, inputs.encode())
         return
     (folder / RUN_FILE).unlink(missing_ok=True)
     if (folder / CHILDREN).is_dir():

@@ -75,7 +75,7 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
         background.do(Tracker.watch_system)
         progress = _tune(config, to_try, shared, optimization, background, console)
         failed = {setting.name: error for setting, error in progress.failed.items()}
-        if len(failed) == len(progress.tried):
+        if failed and len(failed) == len(progress.tried):
             raise failure(failed, len(failed), "settings")
         results = results_of(shared, progress.tried, progress.failed)
         for path in write_results(shared, results, console):
@@ -84,7 +84,7 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
         background.do(lambda tracker: tracker.metrics([(0, results.counts)], timestamp=0))
         if failed:
             raise failure(failed, len(progress.tried), "settings")
-    shutil.rmtree(config.out / CACHE, ignore_errors=True)
+        shutil.rmtree(config.out / CACHE, ignore_errors=True)
     return results
 
 

@@ -230,7 +230,7 @@ class Tracker:
         """Registers an artifact of the run as a new version of a model.
 
         The alias ``best`` is with the best of the versions that were scored on the same. Where it is with one that was
-        scored on something else, or that a person chose, it stays, as the scores cannot be compared; that is said.
+        scored on something else, it stays, as the scores cannot be compared; that is said.
 
         Args:
             model: name of the registered model.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eosvos.data.readers.clip import natural
-from eosvos.data.readers.masks import VOID, read_mask
+from eosvos.data.readers.masks import VOID, has_gray_palette, read_mask
 from eosvos.data.sequence import UNREADABLE, decode_mask
 from eosvos.errors import BadInput
 from eosvos.metrics.measures import boundary_f, jaccard
@@ -222,7 +222,7 @@ def _read(path: Path, sequence: AnnotatedFolder, black_and_white: bool) -> Ids:
 def _is_gray(path: Path) -> bool:
     try:
         with Image.open(path) as image:
-            return image.mode == "L"
+            return image.mode == "L" or has_gray_palette(image)
     except UNREADABLE:  # said by whoever reads it
         return False
 

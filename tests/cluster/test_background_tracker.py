@@ -103,12 +103,18 @@ def test_a_server_that_hangs_is_waited_for_as_long_as_is_said(uri: str, tmp_path
 
 def test_every_answer_counts_for_the_wait(uri: str, tmp_path: Path) -> None:
     """A queue that takes longer than ``silence`` in all is logged where every part of it is answered."""
-    background = _background(uri, tmp_path / "run")
+    now = [0.0]
+
+    def later(_: Tracker) -> None:
+        now[0] += 4
+
+    background = _background(uri, tmp_path / "run", clock=lambda: now[0])
     steps = range(6)
     for step in steps:
-        background.do(lambda _: threading.Event().wait(0.1) and None)
+        background.do(later)
         background.do(lambda tracker, step=step: tracker.metrics([(step, {"j": 0.5})]))
     assert background.close(silence=5)
+    assert now[0] == 24
     assert background.run_id is not None
     assert len(MlflowClient(uri).get_metric_history(background.run_id, "j")) == len(steps)
 

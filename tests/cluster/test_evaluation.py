@@ -18,7 +18,7 @@ from cluster import evaluation as evaluation_module
 from cluster import evaluation_tasks, run_folder
 from cluster.config import Evaluation
 from cluster.evaluation import evaluate, evaluate_all
-from cluster.evaluation_setup import default_folder
+from cluster.evaluation_setup import default_folder, prepared
 from cluster.tracking import RUN_FILE
 from eosvos.data.palette import DAVIS_PALETTE
 from eosvos.data.parquet import open_dataset
@@ -400,6 +400,17 @@ def test_a_parent_needs_a_rate(grid: Evaluation, tmp_path: Path) -> None:
 def test_another_evaluation_in_the_same_folder_is_refused(learned: Evaluation) -> None:
     with pytest.raises(BadInput, match=r"differs in T \(\[0, 3\] there, \[0, 5\] now\); give another --out"):
         evaluate(replace(learned, T=(0, 5)), QUIET)
+
+
+def test_a_folder_that_another_evaluation_took_meanwhile(learned: Evaluation, tracking: str, tmp_path: Path) -> None:
+    """Between the check of all datasets and this one's turn: its results are not taken for ours, and stay."""
+    ready = prepared(replace(learned, out=tmp_path / "out"))
+    run_folder.claim(tmp_path / "out", replace(ready.evaluation, T=(9,)))
+    before = (tmp_path / "out" / "config.json").read_bytes()
+    with pytest.raises(BadInput, match="out: holds a run that differs in T"):
+        evaluation_module._evaluate(ready, tracking, QUIET)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+    assert (tmp_path / "out" / "config.json").read_bytes() == before
 
 
 def test_more_threads_than_cpus_is_refused(learned: Evaluation, tmp_path: Path) -> None:

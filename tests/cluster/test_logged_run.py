@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from rich.console import Console
 
 from cluster.config import Evaluation
-from cluster.logged_run import CHILDREN, logged_run
+from cluster.logged_run import CHILDREN, INPUTS, logged_run
 from cluster.tracking import RUN_FILE
 from eosvos.data.parquet import open_dataset
 
@@ -44,6 +44,14 @@ def test_the_same_inputs_go_on_with_the_run_and_other_inputs_begin_one(uri: str,
     second = _log(uri, config, "checkpoint b", {"git_commit": "2"})
     assert second.info.run_id != first.info.run_id
     assert (config.out / CHILDREN / "T=5" / RUN_FILE).read_text() != child
+
+
+def test_a_run_that_is_older_than_its_inputs_goes_on(uri: str, config: Evaluation) -> None:
+    first = _log(uri, config, "checkpoint a", {"git_commit": "1"})
+    assert config.out is not None
+    (config.out / INPUTS).unlink()
+    assert _log(uri, config, "checkpoint a", None).info.run_id == first.info.run_id
+    assert _log(uri, config, "checkpoint b", None).info.run_id != first.info.run_id
 
 
 def test_what_computes_nothing_keeps_the_tags_of_what_did(
