@@ -40,7 +40,9 @@ def config(trained: Path, encoded: Path, ray_here: None) -> Sweep:
 
 @pytest.fixture(scope="module")
 def swept(config: Sweep) -> SweepResults:
-    return sweep(config, QUIET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+        return sweep(config, QUIET)
 
 
 def _journals(out: Path) -> dict[Path, int]:
@@ -154,13 +156,18 @@ def test_the_recommended_setting_is_a_configuration_of_evaluate_and_segment(conf
 
 
 def _runs(tracking: str, out: Path) -> dict[str, tuple[str, str, dict[str, float], dict[str, str]]]:
-    """Id of the sweep's run and of its children -> name, status, metrics, parameters."""
+    """Id of the sweep's run and of its children -> name, status, metrics but the machine's load, parameters."""
     client = MlflowClient(tracking)
     parent = (out / RUN_FILE).read_text().split()[1]
     experiment = client.get_run(parent).info.experiment_id
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     return {
-        run.info.run_id: (run.info.run_name, run.info.status, run.data.metrics, run.data.params)
+        run.info.run_id: (
+            run.info.run_name,
+            run.info.status,
+            {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")},
+            run.data.params,
+        )
         for run in (client.get_run(parent), *children)
     }
 
@@ -175,6 +182,7 @@ def test_mlflow_has_a_child_for_each_setting(config: Sweep, swept: SweepResults,
     assert by_name["sweep"][1]["first_frame_steps_computed"] == swept.computed_steps
     run = client.get_run(by_name["sweep"][0])
     assert run.data.tags["world_size"] == "2"
+    assert "system/cpu_utilization_percentage" in run.data.metrics
     assert [own.dataset.name for own in run.inputs.dataset_inputs] == ["train"]
     for row in swept.rows:
         key, metrics, params = by_name[row["name"]]
