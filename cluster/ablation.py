@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -188,15 +187,14 @@ def steps_of_same_time(rows: Sequence[progress.Row], reference: Sequence[progres
 
 
 def _pace(rows: Sequence[progress.Row]) -> float:
-    """Seconds of an outer step: the mean over the four quarters of a training of the median in each.
+    """Seconds of an outer step: the interquartile mean, as a few steps are held up by other work.
 
-    Medians, as a few steps are held up by other work; of each quarter, as the annealed steps of a multi-step loss are
-    slower than those after them. The first step does not count where there are others: it has the workers' start in it.
+    Not the median, as the first half of a training with a multi-step loss has slower steps than the second. The first
+    step does not count where there are others: it has the start of the workers in it.
     """
-    seconds = [row["seconds"] for row in rows[1:] or rows]
-    ends = [len(seconds) * k // 4 for k in range(5)]
-    quarters = (seconds[start:end] for start, end in pairwise(ends) if end > start)
-    return float(statistics.mean(map(statistics.median, quarters)))
+    seconds = sorted(row["seconds"] for row in rows[1:] or rows)
+    outer = len(seconds) // 4
+    return float(statistics.mean(seconds[outer : len(seconds) - outer]))
 
 
 HEADINGS = ("row", "T", "J", "F", "J&F", "to the first", "each seed", "outer steps", "minutes", "paper's J&F")

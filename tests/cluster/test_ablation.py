@@ -168,7 +168,7 @@ def test_the_same_time_is_counted_at_the_pace_of_most_steps() -> None:
     """Two seconds a step against half a second, whatever the first step and stalled ones took; slower at first."""
     slow, fast, mixed = (
         [{"seconds": seconds} for seconds in (9.0, *own)]
-        for own in ((2,) * 3, (0.5, 0.5, 60) * 4, (1.5,) * 10 + (0.5,) * 10)
+        for own in ((2,) * 3, (0.5, 60, 0.5, 0.5, 0.5, 0.5) * 2, (1.5,) * 10 + (0.5,) * 10)
     )
     assert steps_of_same_time(slow, fast) == 3  # 13 steps of 0.5 s are 6.5 s
     assert steps_of_same_time(fast, slow) == 16
