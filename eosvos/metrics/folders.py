@@ -14,7 +14,7 @@ from eosvos.data.readers.clip import natural
 from eosvos.data.readers.masks import VOID, has_gray_palette, read_mask
 from eosvos.data.sequence import UNREADABLE, decode_mask
 from eosvos.errors import BadInput
-from eosvos.metrics.measures import boundary_f, jaccard
+from eosvos.metrics.measures import jaccard_and_boundary_f
 from eosvos.metrics.sequence_scores import ObjectScores
 
 Layout = Literal["davis2016", "davis2017", "frames"]
@@ -149,7 +149,7 @@ def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
         for object_id, first in objects.items():
             if position > first:
                 pair = prediction == object_id, truth == object_id
-                values[object_id].append((position, jaccard(*pair), boundary_f(*pair)))
+                values[object_id].append((position, *jaccard_and_boundary_f(*pair)))
     scores = tuple(
         ObjectScores(object_id, *(tuple(column) for column in zip(*own, strict=True)))
         for object_id, own in values.items()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eosvos.errors import BadInput
-from eosvos.metrics.measures import Statistics, boundary_f, jaccard, statistics
+from eosvos.metrics.measures import Statistics, jaccard_and_boundary_f, statistics
 
 IdMap = NDArray[np.uint8] | Tensor
 """(H, W) uint8, object ids with 0 for the background."""
@@ -106,7 +106,7 @@ def score_object(
                 f"{name}, frame {position}: the prediction has shape {predicted.shape}, the annotation {true.shape}; "
                 "write predictions at the size of the annotation"
             )
-        predicted_object, true_object = predicted == object_id, true == object_id
-        j.append(jaccard(predicted_object, true_object))
-        f.append(boundary_f(predicted_object, true_object))
+        own_j, own_f = jaccard_and_boundary_f(predicted == object_id, true == object_id)
+        j.append(own_j)
+        f.append(own_f)
     return ObjectScores(object_id, tuple(positions), tuple(j), tuple(f))

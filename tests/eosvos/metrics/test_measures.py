@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eosvos.metrics import measures
-from eosvos.metrics.measures import boundary_f, jaccard, statistics
+from eosvos.metrics.measures import boundary_f, jaccard, jaccard_and_boundary_f, statistics
 
 Mask = np.ndarray
 
@@ -89,6 +89,7 @@ def test_boundary_f_is_the_definition(masks: tuple[Mask, Mask], bound: float) ->
     measures.BOUND = bound
     try:
         assert boundary_f(*masks) == pytest.approx(slow_boundary_f(*masks, bound), abs=1e-12)
+        assert jaccard_and_boundary_f(*masks) == (jaccard(*masks), boundary_f(*masks))
     finally:
         measures.BOUND = usual
 
