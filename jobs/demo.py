@@ -34,8 +34,6 @@ Examples:
 STEPS = (0, 1, 5, 10, 20)
 PARENT_RATES = (0.002, 0.005, 0.01, 0.02)
 """The parent is reported at the best of these at each T."""
-FAIR_RATES = (0.003, 0.01, 0.03)
-"""The fair parent's rates to choose from on the held-out training sequences, widened where needed."""
 SHEET_T = 5
 
 
@@ -86,7 +84,8 @@ def main() -> None:
         console.rule("fair comparison")
         train_data, held_data = str(data["train"]), str(data["held"])
         pair = train_pair(replace(PARENT["demo"], data=train_data), replace(META["demo"], data=train_data), out)
-        compare([pair], Comparison(train_data, held_data, out / "comparison", STEPS, FAIR_RATES, segmentation), console)
+        comparison = Comparison(train_data, held_data, out / "comparison", STEPS, segmentation=segmentation)
+        compare([pair], comparison, console)
     console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri {tracking_uri()}")
 
 
