@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +40,13 @@ class Ablation:
     out: Path
     rates: tuple[float, ...]
     seeds: tuple[int, ...] = (0,)
+
+
+def seeds_in_table(out: Path) -> list[int]:
+    """The seeds of the table that is in ``out``, none where there is no table yet."""
+    path = out / "ablation.parquet"
+    names = pq.read_schema(path).names if path.is_file() else []
+    return [int(name.removeprefix(SEED)) for name in names if name.startswith(SEED)]
 
 
 def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) -> list[Row]:

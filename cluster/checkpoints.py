@@ -53,14 +53,19 @@ def save(folder: Path, step: int, optimization: Optimization, learned: Learned) 
     )
     now = current(optimization, learned, step)
     optimizations.save(now, _file(folder, step))
-    temporary = folder / f".{LAST}"
-    shutil.copyfile(_file(folder, step), temporary)
-    temporary.replace(folder / LAST)
+    renew_last(folder, step)
     oldest = sorted(_steps(folder))[-KEEP:][0]
     for path in (folder / "checkpoints").iterdir():
         of_step = re.match(r"(?:step|\.step|\.candidate)-(\d+)\.", path.name)  # a dot: what a killed run was writing
         if of_step and int(of_step[1]) < oldest:
             path.unlink(missing_ok=True)
+
+
+def renew_last(folder: Path, step: int) -> None:
+    """Makes ``LAST`` the Optimization after ``step`` outer steps; a kill may have come between the two files."""
+    temporary = folder / f".{LAST}"
+    shutil.copyfile(_file(folder, step), temporary)
+    temporary.replace(folder / LAST)
 
 
 def save_candidate(folder: Path, step: int, optimization: Optimization, learned: Learned) -> None:

@@ -12,13 +12,15 @@ from rich.table import Table
 from cluster import checkpoints, progress
 from cluster.config import Evaluation, MetaTraining, Training
 from cluster.evaluation import evaluate
-from cluster.training import train
+from cluster.training import COMPLETE, train
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.metrics.table import Row, best_at_each_T, over_seeds, paired_difference, percent, summarize, write_table
 from eosvos.segmentation.config import SegmentationConfig
 
 META, FAIR = "meta-learned", "fair parent"
+_FAIR = "fair_parent"
+"""Its folder."""
 MARGIN = 1.1
 """The fair parent gets this much of the time, as its pace is known only from the past."""
 WIDENINGS = 6
@@ -77,8 +79,13 @@ def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
     train(replace(meta, out=folder / "meta", parent=start))
     spent = _seconds(folder / "parent") + _seconds(folder / "meta")
     steps = fair_steps(progress.read(folder / "parent"), spent)
-    fair = train(replace(parent, outer=replace(parent.outer, steps=steps), out=folder / "fair_parent"))
-    return Pair(meta.seed, folder / "meta" / checkpoints.BEST, fair, spent, _seconds(folder / "fair_parent"))
+    fair = train(replace(parent, outer=replace(parent.outer, steps=steps), out=folder / _FAIR))
+    return Pair(meta.seed, folder / "meta" / checkpoints.BEST, fair, spent, _seconds(folder / _FAIR))
+
+
+def finished_seeds(out: Path) -> list[int]:
+    """The seeds whose trainings are done in ``out``, which has a folder ``seed-N`` for each."""
+    return [int(path.name.removeprefix("seed-")) for path in out.glob("seed-*") if (path / _FAIR / COMPLETE).is_file()]
 
 
 def fair_steps(rows: Sequence[progress.Row], seconds: float) -> int:
@@ -173,10 +180,9 @@ def chosen_rates(
 
     rows = scores(tuple(sorted(rates)))
     for _ in range(WIDENINGS):
-        if not (wider := wider_rates(rows)):
-            break
-        rows += scores(wider)
-    else:
+        if wider := wider_rates(rows):
+            rows += scores(wider)
+    if wider_rates(rows):
         console.print(f"warning: after {WIDENINGS} widenings the parent's best rate is still at the grid's edge")
     best = {T: row["learning_rate"] for T, row in best_at_each_T(rows).items()}
     for T, rate in best.items():
@@ -247,7 +253,8 @@ def _notes(pairs: Sequence[Pair], merged: list[Row]) -> str:
     )
     return (
         f"{objects} objects, {len(pairs)} seed(s); percent, mean over objects and its standard error, each object's "
-        f"values averaged over the seeds first; s: seconds per object, fine-tuning included. {times}."
+        f"values averaged over the seeds first; s: seconds per object, fine-tuning included. Of the meta-training the "
+        f"best checkpoint on the held-out sequences, of the fair parent the last one. {times}."
     )
 
 

@@ -185,7 +185,7 @@ class Sweep:
     stop_early: bool = True
     """Stop trials at the rungs; False: every setting sees every sequence."""
     rungs: tuple[int, ...] = (5, 10, 20, 40)
-    """Numbers of sequences after which trials are compared."""
+    """Numbers of sequences after which trials are compared; ASHA takes the first, its double, and so on."""
     target_fps: float | None = None
     """Recommend the most accurate setting with at least so many frames of an object per second ..."""
     target_score: float | None = None

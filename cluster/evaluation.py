@@ -112,10 +112,7 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
 def _evaluate(ready: Prepared, uri: str, console: Console, silence: float = SILENCE) -> _Outcome:
     """Evaluates what is missing. Raises BadInput where another evaluation is, or has been, at work in the folder."""
     evaluation = ready.evaluation
-    ready.out.mkdir(parents=True, exist_ok=True)
-    with run_folder.alone(ready.out):
-        run_folder.check(ready.out, evaluation, free=PLACEMENT)  # again, as other datasets may have taken hours
-        run_folder.claim(ready.out, evaluation)
+    with run_folder.claimed(ready.out, evaluation, free=PLACEMENT):
         entries = ready.journal.entries()
         missing = ready.missing(entries)
         if entries:

@@ -99,7 +99,8 @@ def checkpoint_and_journal(evaluation: Evaluation, dataset: EncodedDataset) -> t
     """The checkpoint, and the journal of what it gives on the data. Raises BadInput for one that cannot be used."""
     inputs = digest(evaluation.checkpoint, dataset.hash) if evaluation.checkpoint.is_file() else ""
     optimization = load(evaluation.checkpoint)
-    if optimization.rates is None and not evaluation.learning_rate and max(evaluation.T) > 0:
+    steps = max(evaluation.T) > 0 or evaluation.segmentation.online_interval > 0
+    if optimization.rates is None and not evaluation.learning_rate and steps:
         raise BadInput(
             f"{evaluation.checkpoint}: a parent has no learning rates of its own; give some with --learning-rate"
         )

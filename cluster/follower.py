@@ -14,6 +14,10 @@ from cluster.progress import Row
 from cluster.tracking import Tracker
 from cluster.validation import AT_0, AT_T, Validation
 
+Metrics = tuple[int, Mapping[str, float]]
+"""An outer step and what was measured there."""
+KEPT = "kept"
+"""A metric that every outer step has."""
 COLLAPSE_STEPS, COLLAPSE_GAIN = 50, 0.03
 """Fine-tuning counts as no help where, over so many steps, it lowers the test loss by less than this share."""
 
@@ -36,11 +40,8 @@ def follow(
         tracker: of the run.
         validation: None where nothing is held out.
     """
-    last = tracker.last_step("kept")  # also of steps that a kill undid and that are taken again now
-    unlogged = [_metrics(row) for row in rows if row["step"] > last]
-    if validation:
-        last_validated = tracker.last_step(AT_T)
-        unlogged += [_metrics(row) for row in validation.rows() if row["step"] > last_validated]
+    last = tracker.last_step(KEPT)  # also of steps that a kill undid and that are taken again now
+    unlogged = missing_metrics(tracker, rows, validation)
     shown = logged = time.monotonic()
     recent: deque[Row] = deque(rows[-COLLAPSE_STEPS:], maxlen=COLLAPSE_STEPS)
     while True:
@@ -69,6 +70,15 @@ def follow(
         if final or time.monotonic() - logged > 10:
             unlogged, logged = tracker.metrics_or_later(unlogged), time.monotonic()
     tracker.metrics_or_later(unlogged)
+
+
+def missing_metrics(tracker: Tracker, rows: list[Row], validation: Validation | None) -> list[Metrics]:
+    """What the run in MLflow lacks of the outer steps in ``rows`` and of the validations."""
+    missing = []
+    for name, own in ((KEPT, rows), (AT_T, validation.rows() if validation else [])):
+        last = tracker.last_step(name)
+        missing += [_metrics(row) for row in own if row["step"] > last]
+    return missing
 
 
 def finish(validation: Validation, training: Training, tracker: Tracker) -> None:
@@ -116,7 +126,7 @@ def _name(task: Mapping[str, Any]) -> str:
     return f"{task['sequence']} object {task['object']} frames {', '.join(map(str, task['frames']))}"
 
 
-def _metrics(row: Row) -> tuple[int, Mapping[str, float]]:
+def _metrics(row: Row) -> Metrics:
     return row["step"], {name: value for name, value in row.items() if name not in ("step", "tasks")}
 
 

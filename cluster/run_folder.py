@@ -9,7 +9,7 @@ from typing import Any
 from cluster.session import is_submitted_job
 from eosvos.cli import flattened, read_json, to_dict
 from eosvos.errors import BadInput
-from eosvos.files import locked
+from eosvos.files import locked, unfinished, write_whole
 
 CONFIG_FILE = "config.json"
 
@@ -59,26 +59,30 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
             raise BadInput(
                 f"{folder}: holds a run that differs in {', '.join(different)}; give another --out or remove the folder"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(other != unfinished(path) for other in folder.iterdir())):
         raise BadInput(f"{folder}: exists and is no run's folder; give another --out")
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of ``folder`` while one works there; the lock ends with the process, however it dies.
+def claimed(folder: Path, config: Any, free: tuple[str, ...] = ()) -> Iterator[None]:
+    """Makes ``folder`` the run folder of ``config`` and keeps other processes out while one works there.
+
+    The lock ends with the process, however it dies. Arguments as of ``check``, which commands call before their work,
+    too; here it is made sure that no other run has taken the folder since.
 
     Raises:
-        BadInput: another one is at work there.
+        BadInput: another one is at work there, or has been.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as ours:
         if ours is False:
             raise BadInput(f"{folder}: another run is at work there; wait for it, or give another --out")
+        check(folder, config, free)
+        claim(folder, config)
         yield
 
 
 def claim(folder: Path, config: Any) -> None:
-    """Makes ``folder`` the run folder of ``config``, whose ``check`` went well."""
+    """Makes ``folder`` the run folder of ``config``, whose ``check`` went well; the caller has it alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{CONFIG_FILE}")  # beside it, so that a kill leaves the folder empty
-    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
-    temporary.replace(folder / CONFIG_FILE)
+    write_whole(folder / CONFIG_FILE, (json.dumps(to_dict(config), indent=2) + "\n").encode())

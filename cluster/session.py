@@ -57,25 +57,32 @@ def is_submitted_job() -> bool:
 def total(resource: str) -> float:
     """How much of ``CPU`` or ``GPU`` the cluster has in all, or will have when its autoscaler is asked for it."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return max(resources.get(resource, 0.0), _most(resource) if is_submitted_job() else 0.0)
+    return max(resources.get(resource, 0.0), sum(count * each for count, each in _node_types(resource)))
 
 
 def largest(resource: str) -> float:
     """How much of ``CPU`` or ``GPU`` one node has at most, or may have; a task runs on one node."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     here = [float(node["Resources"].get(resource, 0)) for node in nodes if node["Alive"]]
-    return max([*here, _most(resource) if is_submitted_job() else 0.0])
+    return max([*here, *(each for count, each in _node_types(resource) if count > 0)])
 
 
-def _most(resource: str) -> float:
-    """What the nodes of a cluster by ``ray up`` may come to; jobs run on its head, where it leaves this file."""
+def _node_types(resource: str) -> list[tuple[int, float]]:
+    """(how many nodes at most, what each has) of every kind of node of a cluster by ``ray up``.
+
+    Its jobs run on the head, where it leaves this file; elsewhere nothing is known of nodes to come.
+    """
     path = Path("~/ray_bootstrap_config.yaml").expanduser()
-    config = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    most = 0.0
-    for name, kind in config.get("available_node_types", {}).items():
-        nodes = 1 if name == config["head_node_type"] else kind.get("max_workers", config["max_workers"])
-        most += nodes * kind.get("resources", {}).get(resource, 0)
-    return most
+    if not is_submitted_job() or not path.is_file():
+        return []
+    config = yaml.safe_load(path.read_text())
+    return [
+        (
+            1 if name == config["head_node_type"] else kind.get("max_workers", config["max_workers"]),
+            float(kind.get("resources", {}).get(resource, 0)),
+        )
+        for name, kind in config.get("available_node_types", {}).items()
+    ]
 
 
 def worker_resources(workers: int, gpu: bool) -> WorkerResources:

@@ -64,12 +64,11 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
     optimization, journal = checkpoint_and_journal(hardest, dataset)
     run_folder.check(config.out, config, free=FREE)
     connect_for(hardest)
-    run_folder.claim(config.out, config)
     order = tuple(int(index) for index in np.random.default_rng((config.seed, ORDER)).permutation(indices))
     shared = SharedByTrials(config, dataset, order, journal.inputs)
     tags = run_tags(dataset.hash, world_size=str(tasks_at_once(hardest)), checkpoint_run=run_of(config.checkpoint))
     with (
-        run_folder.alone(config.out),
+        run_folder.claimed(config.out, config, free=FREE),
         logged_run(uri, "sweep", config, dataset, journal.inputs, tags, console) as background,
     ):
         background.do(Tracker.watch_system)

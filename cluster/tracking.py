@@ -196,7 +196,7 @@ class Tracker:
         try:
             self.metrics(rows)
         except MlflowException as error:
-            print(f"MLflow does not answer; {len(rows)} rows of metrics wait ({' '.join(str(error).split())})")
+            print(f"MLflow does not answer; {len(rows)} rows of metrics wait ({one_line(error)})")
             return rows
         return []
 
@@ -267,11 +267,8 @@ class Tracker:
         return self._client.create_model_version(model, source, self.run_id, tags)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Uploads a file or a folder."""
-        if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), folder or path.name)
-        else:
-            self._client.log_artifact(self.run_id, str(path), folder)
+        """Uploads a file, into a folder of the run's artifacts where one is named."""
+        self._client.log_artifact(self.run_id, str(path), folder)
 
     def end(self, *, failed: bool = False) -> None:
         """Marks the run as finished or failed."""

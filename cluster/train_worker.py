@@ -136,7 +136,7 @@ def _add(
             seed,
             training.order,
         )
-        if meta.finite and math.isfinite(meta.loss_at_0):
+        if meta.finite:
             total.add(slot, meta.initialization, meta.rates, meta.loss_at_0, meta.loss_at_T)
         return
     images, masks = [*frames.train_images, *frames.test_images], [*frames.train_masks, *frames.test_masks]

@@ -15,10 +15,11 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import checkpoints, progress, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
-from cluster.follower import finish, follow
+from cluster.follower import finish, follow, missing_metrics
 from cluster.provenance import run_of, run_tags
 from cluster.run_folder import absolute_address, absolute_path
 from cluster.session import WorkerResources, bad_input_in, connect, worker_resources
@@ -76,14 +77,14 @@ def train(training: Training) -> Path:
         return last
     connect()
     resources = worker_resources(training.workers, training.gpu)
-    if start is not None:
-        run_folder.claim(folder, training)
-    with run_folder.alone(folder):
+    with run_folder.claimed(folder, training, free=PLACEMENT):
         first_step = checkpoints.latest(folder)  # another run may have been at work until now
         if first_step is None:
             assert start is not None
             first_step = 0
             checkpoints.save(folder, 0, *start)
+        else:
+            checkpoints.renew_last(folder, first_step)
         _run(training, dataset, resources, first_step, uri)
     return last
 
@@ -113,6 +114,7 @@ def _run(training: Training, dataset: EncodedDataset, resources: WorkerResources
             _fit(training, resources, first_step, tracker, validation)
         if validation:
             finish(validation, training, tracker)
+        tracker.metrics(missing_metrics(tracker, progress.read(folder), validation))
         tracker.artifact(last)
         if isinstance(training, MetaTraining):
             best = folder / checkpoints.BEST if validation else None
@@ -212,7 +214,9 @@ def _fit(
 ) -> None:
     folder = training.out
     assert folder is not None
-    queue = Queue(actor_options={"num_cpus": 0})
+    # On the driver's node, without which the training ends anyway, and not on one whose loss it could outlive.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     ended = threading.Event()
     rows = [row for row in progress.read(folder) if row["step"] <= first_step]
     executor = ThreadPoolExecutor(1)

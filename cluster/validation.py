@@ -1,12 +1,14 @@
 """Validation beside a meta-training: J&F on the held-out sequences at T = 0 and T; what does best is kept."""
 
+from collections import Counter
 from typing import Any
 
 import ray
 
 from cluster import checkpoints, progress
 from cluster.config import Evaluation, MetaTraining
-from cluster.evaluation_tasks import evaluate_sequence
+from cluster.evaluation_tasks import ATTEMPTS, evaluate_sequence
+from cluster.failures import last_line
 from cluster.journal import SequenceResult
 from cluster.session import DATA_TASK_CPUS, bad_input_in, total
 from eosvos.data.parquet import EncodedDataset
@@ -22,7 +24,7 @@ class Validation:
     A candidate is a file until it was validated, so that nothing is lost by a kill.
 
     Attributes:
-        failed: outer step -> what was raised by its validation; its candidate stays.
+        failed: outer step -> what was raised by its validation, as often as a sequence is tried; its candidate stays.
     """
 
     def __init__(self, training: MetaTraining, dataset: EncodedDataset, first_step: int) -> None:
@@ -31,6 +33,7 @@ class Validation:
         self._training, self._dataset, self._folder = training, dataset, training.out
         self._indices = held_out(len(dataset.sequences), training.held_out, training.seed)
         self._running: tuple[int, list[Any]] | None = None
+        self._attempts: Counter[int] = Counter()
         self.failed: dict[int, Exception] = {}
         progress.forget_after(self._folder, first_step, progress.VALIDATION_FILE)
         for step in checkpoints.candidates(self._folder):
@@ -51,7 +54,12 @@ class Validation:
         try:
             results = [result for part in ray.get(tasks) for result in part]
         except Exception as error:
-            self.failed[step] = bad_input_in(error) or error
+            self._attempts[step] += 1
+            bad = bad_input_in(error)
+            if bad is not None or self._attempts[step] == ATTEMPTS:
+                self.failed[step] = bad or error
+            else:
+                print(f"the validation of step {step} failed and is tried again: {last_line(error)}", flush=True)
             return None
         row = self._row(step, results)
         progress.append(self._folder, row, progress.VALIDATION_FILE)
@@ -83,7 +91,10 @@ class Validation:
                 gpus_per_task=float(training.gpu and total("GPU") > training.workers),
             )
             # A quarter of a CPU, so that it fits beside the workers and their streams on a small machine.
-            task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=evaluation.gpus_per_task)(_evaluate_after)
+            # No retries by Ray, which would try again for ever what does not fit into memory.
+            task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=evaluation.gpus_per_task, max_retries=0)(
+                _evaluate_after
+            )
             shared = ray.put(load(file))
             tasks: list[Any] = []
             for number, index in enumerate(self._indices):

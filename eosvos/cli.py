@@ -9,11 +9,13 @@ import itertools
 import json
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from eosvos.errors import BadInput, PartsFailed
 
@@ -149,26 +151,38 @@ def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], 
     Raises:
         BadInput: a field that ``kind`` does not have, or a value that it refuses.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    types = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for key, value in changes.items():
-        if key not in fields:
-            raise BadInput(f"{source}: unknown field {key!r}; known are {', '.join(fields)}")
-        declared = fields[key].type
+        if key not in types:
+            raise BadInput(f"{source}: unknown field {key!r}; known are {', '.join(types)}")
+        declared = types[key]
         if isinstance(declared, type) and dataclasses.is_dataclass(declared) and isinstance(value, dict):
             values[key] = merged(declared, getattr(base, key, None), value, source)
-        elif isinstance(value, list):
-            values[key] = tuple(value)
-        elif value is not None and "Path" in str(declared):
-            values[key] = Path(value)
+            continue
+        if isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(value, str) and "Path" in str(declared):
+            value = Path(value)
         elif value is not None and "tuple" in str(declared):
-            values[key] = (value,)  # one where there may be several: a file can serve several commands
-        else:
-            values[key] = value
+            value = (value,)  # one where there may be several: a file can serve several commands
+        try:
+            values[key] = check_type(value, declared, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError:
+            raise BadInput(
+                f"{source}: {key}: cannot be {json.dumps(changes[key])}; it takes {_type_name(declared)}"
+            ) from None
     try:
         return dataclasses.replace(base, **values) if base is not None else kind(**values)  # type: ignore[type-var]
     except (TypeError, ValueError) as error:
         raise BadInput(f"{source}: {error}") from error
+
+
+def _type_name(declared: Any) -> str:
+    """A field's type as a person reads it: ``one of two, one``, ``int``."""
+    if typing.get_origin(declared) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(declared)))}"
+    return declared.__name__ if isinstance(declared, type) and not typing.get_args(declared) else str(declared)
 
 
 def run(command: Callable[[], None], resumes: bool = True) -> None:

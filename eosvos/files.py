@@ -20,12 +20,17 @@ def write_whole(path: Path, content: bytes) -> Path:
     Raises:
         OSError: it cannot be written; what was there before stays.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    temporary = unfinished(path)
     try:
-        unfinished.write_bytes(content)
-        return unfinished.replace(path)
+        temporary.write_bytes(content)
+        return temporary.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """Where ``write_whole`` writes before it renames, which a kill may leave."""
+    return path.with_name(f".{path.name}.unfinished")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from cluster import run_folder
-from cluster.ablation import Ablation, ablate
+from cluster.ablation import Ablation, ablate, seeds_in_table
 from cluster.ablation_rows import choices, table_1
 from cluster.presets import trainings
 from cluster.run_folder import absolute_address, absolute_path
@@ -44,7 +44,7 @@ class Ablate:
     out: Path | None = None
     """Folder of all runs and the table; runs/ablate/PRESET-TABLE by default."""
     seeds: tuple[int, ...] = (0,)
-    """Everything is trained once with each."""
+    """Everything is trained once with each; the seeds of the table that is in the folder stay in it."""
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
     """Fine-tuning steps of the rows that are compared."""
     more_T: tuple[int, ...] = (50,)
@@ -64,26 +64,31 @@ class Ablate:
             raise ValueError(f"rates: needs different values above 0, got {self.rates}")
 
 
+FREE = ("out", "seeds")
+"""Further seeds go into the same folder."""
+
+
 def main() -> None:
     names = ("demo", "davis2016-small")
     config, preset = parse_preset(Ablate, {name: Ablate() for name in names}, DESCRIPTION)
     out = absolute_path(config.out or Path("runs/ablate") / f"{preset}-{config.table}", "--out")
     print(json.dumps(to_dict(config), indent=2))
     config = replace(config, out=out)
-    run_folder.check(out, config, free=("out", "seeds"))
+    run_folder.check(out, config, free=FREE)
     train_data, data = config.train_data, config.data
     if preset == "demo" and not train_data and not data:
-        run_folder.claim(out, config)
-        train_data, data = (str(demo_video(out, split)) for split in ("train", "held"))
+        with run_folder.claimed(out, config, free=FREE):
+            train_data, data = (str(demo_video(out, split)) for split in ("train", "held"))
     train_data, data = absolute_address(train_data, "--train-data"), absolute_address(data, "--data")
     for address in (train_data, data):
         open_dataset(address)  # to refuse what is not one before anything is written
     parent, meta = trainings(preset, train_data, config.backbone_weights)
-    run_folder.claim(out, config)
     rows = choices(parent, meta, config.T)
     if config.table == "paper":
         rows = table_1(parent, meta, config.T, config.more_T)
-    ablate(rows, Ablation(data, out, config.rates, config.seeds), Console(soft_wrap=True, highlight=False))
+    with run_folder.claimed(out, config, free=FREE):
+        seeds = tuple(sorted({*config.seeds, *seeds_in_table(out)}))
+        ablate(rows, Ablation(data, out, config.rates, seeds), Console(soft_wrap=True, highlight=False))
 
 
 if __name__ == "__main__":

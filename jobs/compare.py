@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from cluster import run_folder
-from cluster.comparison import Comparison, compare, train_pair
+from cluster.comparison import Comparison, compare, finished_seeds, train_pair
 from cluster.presets import PARENT, trainings
 from cluster.run_folder import absolute_address, absolute_path
 from eosvos.cli import parse_preset, run, to_dict
@@ -17,9 +17,10 @@ from eosvos.data.parquet import open_dataset
 
 DESCRIPTION = """Train and compare the meta-learned optimization with a parent of equal cost, for several seeds.
 
-The parent has the same initial weights, stream, augmentation and held-out sequences, and trains at least as long as
-parent and meta-training together; its learning rate is chosen for each T on the held-out sequences. The same command
-again goes on where it was.
+The parent has the same initial weights, stream, augmentation and held-out sequences, and as many steps as fill the time
+of parent and meta-training together and a tenth more at its usual pace; where it took less all the same, the table says
+so. Its last checkpoint counts, and its learning rate is chosen for each T on the held-out sequences. Of the
+meta-training the best checkpoint on those sequences counts. The same command again goes on where it was.
 
 Example:
     python jobs/compare.py --preset davis2016-small --train-data runs/data/fit --data runs/data/held --seeds 0 1 2
@@ -37,7 +38,7 @@ class Compare:
     out: Path | None = None
     """Folder of all runs and the table; runs/compare/PRESET by default."""
     seeds: tuple[int, ...] = (0,)
-    """A training of everything for each."""
+    """A training of everything for each; seeds that are done in the folder are in the table, too."""
     T: Annotated[tuple[int, ...], tyro.conf.arg(aliases=["-T"])] = Comparison.T
     """Numbers of fine-tuning steps."""
     rates: tuple[float, ...] = Comparison.rates
@@ -68,12 +69,13 @@ def main() -> None:
     run_folder.check(out, config, free=FREE)
     print(json.dumps(to_dict(config), indent=2))
     parent, meta = trainings(preset, train_data, config.backbone_weights)
-    run_folder.claim(out, config)
-    pairs = [
-        train_pair(replace(parent, seed=seed), replace(meta, seed=seed), out / f"seed-{seed}") for seed in config.seeds
-    ]
-    comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates, meta.segmentation)
-    compare(pairs, comparison, Console(soft_wrap=True, highlight=False))
+    with run_folder.claimed(out, config, free=FREE):
+        pairs = [
+            train_pair(replace(parent, seed=seed), replace(meta, seed=seed), out / f"seed-{seed}")
+            for seed in sorted({*config.seeds, *finished_seeds(out)})
+        ]
+        comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates, meta.segmentation)
+        compare(pairs, comparison, Console(soft_wrap=True, highlight=False))
 
 
 if __name__ == "__main__":

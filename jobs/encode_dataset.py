@@ -1,13 +1,14 @@
 """Frames and masks as they lie in folders, or made up, to Parquet: `--help` has examples."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cluster.run_folder import absolute_path
 from eosvos import cli
 from eosvos.data.parquet import EncodedDataset, encode, open_dataset
 from eosvos.data.readers.davis import read_davis2016
@@ -61,7 +62,8 @@ def read(config: EncodeDataset) -> tuple[list[Sequence], dict[str, Any]]:
             raise BadInput(f"--{next(iter(given))}: goes with --layout synthetic only; leave it out")
         if config.root is None:
             raise BadInput("--root: missing; --layout davis2016 needs the folder that holds JPEGImages")
-        return read_davis2016(config.root, config.split), spec | {"root": str(config.root.resolve())}
+        root = absolute_path(config.root, "--root")
+        return read_davis2016(root, config.split), spec | {"root": str(root)}
     if config.root is not None:
         raise BadInput(f"--root {config.root}: --layout synthetic reads no files; leave it out")
     count, seed = given.pop("sequences", 400), given.pop("seed", 0)
@@ -97,6 +99,7 @@ def summary(dataset: EncodedDataset, out: Path) -> str:
 
 def main() -> None:
     config = cli.parse(EncodeDataset, description=DESCRIPTION)
+    config = replace(config, out=absolute_path(config.out, "--out"))
     console = Console(soft_wrap=True, highlight=False)
     sequences, spec = read(config)
     console.print("\n".join(f"{name:10} {value}" for name, value in spec.items()))

@@ -16,7 +16,8 @@ DESCRIPTION = """Meta-train on an encoded dataset. The same command again resume
 Examples:
     python jobs/meta_train.py --preset davis2016-small --data runs/data/fit \\
         --parent runs/parent_train/davis2016-small/last.safetensors
-    ray job submit --working-dir . -- python jobs/meta_train.py --data /shared/fit --out /shared/runs/meta
+    ray job submit --working-dir . --runtime-env runtime_env.yaml -- python jobs/meta_train.py \\
+        --preset davis2016-small --data /shared/data/fit --out /shared/runs/meta
     python jobs/meta_train.py --preset paper --data runs/data/fit --gpu False --dry-run
 
 --dry-run: print what would run, and stop: data, model, memory, steps, and the time to expect.

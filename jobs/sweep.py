@@ -40,9 +40,8 @@ def main() -> None:
     print(json.dumps(to_dict(config), indent=2))
     if own_video:
         load(config.checkpoint)  # to refuse what is none before anything is written
-        run_folder.check(out, config, free=FREE)
-        run_folder.claim(out, config)
-        demo_video(out, "held")
+        with run_folder.claimed(out, config, free=FREE):
+            demo_video(out, "held")
     sweep(config, Console(soft_wrap=True, highlight=False))
 
 

@@ -131,11 +131,14 @@ def resized(image: Tensor, short_side: int, long_side: int) -> Tensor:
     """A frame (3, H, W) uint8 or mask (H, W) uint8 at the model's input size.
 
     The shorter side becomes ``short_side``, or less where the longer side would exceed ``long_side``. Frames are
-    filtered bilinearly with antialiasing; masks take the nearest pixel.
+    filtered bilinearly with antialiasing; masks take the nearest pixel, but what would be lost for it keeps every pixel
+    that it touches.
     """
     size = input_size((image.shape[-2], image.shape[-1]), short_side, long_side)
     if image.dim() == 2:
         mask: Tensor = F.resize(image[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT)
+        if image.any() and not mask.any():
+            mask = torch.nn.functional.adaptive_max_pool2d(image[None].float(), size).to(image.dtype)
         return mask[0]
     frame: Tensor = F.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True)
     return frame

@@ -25,7 +25,8 @@ class PlanConfig:
     """How tasks are drawn."""
 
     frames: Literal["two", "one"] = "two"
-    """Train and test on different frames of a sequence, or on one frame augmented anew."""
+    """Train and test on different frames of a sequence, or on one frame augmented anew; pasted objects always come from
+    different frames."""
     train_frames: int = 1
     """Frames to fine-tune on in each task."""
     test_frames: int = 1

@@ -38,7 +38,7 @@ class MetaGradient:
     @property
     def finite(self) -> bool:
         """False where a loss or a gradient is not finite: such a task must be dropped."""
-        return math.isfinite(self.loss_at_T) and all(
+        return math.isfinite(self.loss_at_0 + self.loss_at_T) and all(
             bool(torch.isfinite(g).all()) for g in (*self.initialization, *self.rates)
         )
 

@@ -14,7 +14,7 @@ def parent_gradient(
     Args:
         model: left holding ``initialization``.
         initialization: one tensor per trainable parameter.
-        batch: both frames of the task.
+        batch: all frames of the task.
         seed: ids of the task.
     """
     load_parameters(model, initialization)

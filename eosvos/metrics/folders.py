@@ -95,8 +95,11 @@ def _listed(root: Path, layout: Layout, split: str) -> list[str]:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
         raise BadInput(f"{path}: no such list; splits that exist there: {known}")
-    lines = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    return sorted({line.strip("/").split("/")[-2] if "/" in line else line for line in lines})
+    try:
+        lines = [line.split()[0].strip("/") for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not a readable list ({error}); replace the file") from error
+    return sorted({line.split("/")[-2] if "/" in line else line for line in lines})
 
 
 def check_predictions(sequences: list[AnnotatedFolder], root: Path) -> None:
@@ -162,7 +165,8 @@ def _prediction(
     sequence: AnnotatedFolder, position: int, root: Path, size: tuple[int, ...], objects: dict[int, int]
 ) -> Ids:
     path = _predictions(sequence, root) / sequence.masks[position].name
-    # A prediction decides on every pixel: its 255 is white where there is one object, and else an id that is unknown.
+    # A prediction decides on every pixel: 255 in a gray file is white where there is one object, and else an id that is
+    # unknown; in a palette file it is void, which here means background.
     prediction = _read(path, sequence, black_and_white=set(objects) == {1})
     if prediction.shape != size:
         (height, width), (true_height, true_width) = prediction.shape, size

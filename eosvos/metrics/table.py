@@ -4,6 +4,7 @@ A row is a plain dict. The rows of several evaluations, told apart by key column
 one list; ``summarize`` then compares them.
 """
 
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import JustifyMethod
 from rich.table import Table
 
+from eosvos.files import write_whole
 from eosvos.metrics.sequence_scores import ObjectScores
 
 Row = dict[str, Any]
@@ -156,12 +158,13 @@ def write_table(rows: Sequence[Row], folder: Path, name: str) -> tuple[Path, Pat
         if pa.types.is_null(field.type):  # a column without any value, such as times that nobody took
             table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for ending, write in ((".parquet", pa.parquet.write_table), (".csv", pa.csv.write_csv)):
-        path, unfinished = folder / f"{name}{ending}", folder / f".{name}{ending}.unfinished"
-        write(table, str(unfinished))
-        written.append(unfinished.replace(path))
-    return written[0], written[1]
+    parquet, csv = io.BytesIO(), io.BytesIO()
+    pa.parquet.write_table(table, parquet)
+    pa.csv.write_csv(table, csv)
+    return (
+        write_whole(folder / f"{name}.parquet", parquet.getvalue()),
+        write_whole(folder / f"{name}.csv", csv.getvalue()),
+    )
 
 
 def terminal_table(summary: Sequence[Row], title: str) -> Table:

@@ -177,7 +177,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         levels = [str(level) for level in range(BACKBONE_LEVELS[config.backbone])]
         hidden = config.mask_head_channels[-1]
         heads = SingleObjectRoIHeads(
-            PyramidRoIAlign(levels, output_size=7, sampling_ratio=2),
+            PyramidRoIAlign(levels, 7, 2),
             TwoMLPHead(channels * 7 * 7, config.box_head_channels),
             FastRCNNPredictor(config.box_head_channels, num_classes=2),
             fg_iou_thresh=0.5,
@@ -188,7 +188,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
             score_thresh=0.5,
             nms_thresh=0.5,
             detections_per_img=1,
-            mask_roi_pool=PyramidRoIAlign(levels, output_size=config.mask_roi_size, sampling_ratio=2),
+            mask_roi_pool=PyramidRoIAlign(levels, config.mask_roi_size, 2),
             mask_head=MaskRCNNHeads(channels, config.mask_head_channels, dilation=1),
             mask_predictor=MaskRCNNPredictor(hidden, hidden, num_classes=2),
         )

@@ -5,10 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import _convert_to_roi_format, _setup_scales
+from torchvision.ops.poolers import _convert_to_roi_format, initLevelMapper
 
 SMALL = 8192
 """Feature maps of at most so many pixels take the backward pass by matrix products, whose cost grows with the map."""
+
+
+FINEST = 2
+"""Logarithm of the finest level's stride, 4."""
 
 
 class _RoIAlign(torch.autograd.Function):
@@ -105,17 +109,20 @@ def roi_align(features: Tensor, rois: Tensor, scale: float, side: int, sampling:
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
-    """torchvision's pooling from the pyramid level that fits each box, by ``roi_align`` above."""
+    """torchvision's pooling from the pyramid level that fits each box, by ``roi_align`` above.
 
-    scales: list[float] | None
+    The levels have strides 4, 8, 16, ...: torchvision's guesses them from the sizes of features and frames, wrongly
+    where a small frame was padded a lot.
+    """
+
+    def __init__(self, levels: list[str], side: int, sampling: int, canonical_scale: int = 224) -> None:
+        super().__init__(levels, side, sampling, canonical_scale=canonical_scale)
+        self.scales = [2.0**-level for level in range(FINEST, FINEST + len(levels))]
+        self.map_levels = initLevelMapper(FINEST, FINEST + len(levels) - 1, self.canonical_scale, self.canonical_level)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """As torchvision's: levels (N, C, H_l, W_l), per image (K_i, 4) -> (sum of K_i, C, side, side)."""
         levels = [x[name] for name in self.featmap_names]
-        if self.scales is None:
-            self.scales, self.map_levels = _setup_scales(
-                levels, image_shapes, self.canonical_scale, self.canonical_level
-            )
         rois = _convert_to_roi_format(boxes)
         side = self.output_size[0]
         level_of = self.map_levels(boxes)

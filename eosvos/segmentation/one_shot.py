@@ -118,7 +118,7 @@ class OneShotSegmenter:
 
         Raises:
             BadInput: no mask with an object, a mask or frame of another size than the first frame, a mask beyond the
-                last frame, or T above 0 with a checkpoint that has no learning rates.
+                last frame, or T above 0 or online adaptation with a checkpoint that has no learning rates.
             FloatingPointError: fine-tuning diverged; the learning rates are too high.
         """
         if not masks:
@@ -217,7 +217,7 @@ class OneShotSegmenter:
         input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
         adapted.box = None if box is None else _scaled(box, size, input_size)
         if self.config.online_interval:
-            mask = self._small_mask(probability >= self.config.online_threshold)
+            mask = resized((probability >= self.config.online_threshold).to(torch.uint8), *self._sides)
             remember(adapted, small, mask, position, self.config)
 
     def _given(self, masks: Mapping[int, Tensor], position: int, size: tuple[int, int]) -> dict[int, Tensor]:
@@ -234,7 +234,7 @@ class OneShotSegmenter:
     ) -> AdaptedObject:
         """An object with a model that holds the initialization, to learn from its first and this mask."""
         began = time.perf_counter()
-        own = self._small_mask(mask)
+        own = resized(mask.to(torch.uint8), *self._sides)
         given = (*(earlier.given[:1] if earlier else ()), LabelledFrame(small, own))
         model = self.optimization.model().to(self.device)
         box = _tight_box(own)
@@ -246,15 +246,6 @@ class OneShotSegmenter:
             new.undone = earlier.undone
         new.fine_tuning_seconds += time.perf_counter() - began
         return new
-
-    def _small_mask(self, mask: Tensor) -> Tensor:
-        """(H, W) bool -> (h, w) uint8 at the model's input size; an object too small for it keeps every pixel that it
-        touches."""
-        small = resized(mask.to(torch.uint8), *self._sides)
-        if mask.any() and not small.any():
-            pooled = torch.nn.functional.adaptive_max_pool2d(mask[None].float(), (small.shape[0], small.shape[1]))
-            small = pooled[0].to(torch.uint8)
-        return small
 
     def _rates(self) -> list[Tensor]:
         scale = self.config.rate_scale

@@ -223,7 +223,7 @@ class _Video:
     """An mp4 file that any player shows, with the times of the frames as they were."""
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
-        self._container = av.open(str(path), "w")
+        self._container = av.open(str(path.absolute()), "w")
         self._stream = self._container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
         # 4:2:0 needs even sides; an odd one repeats its last row or column.
         self._padding = [(0, 0), (0, size[0] % 2), (0, size[1] % 2)]

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from cluster import comparison, progress
-from cluster.ablation import Ablation, ablate, steps_of_same_time
+from cluster.ablation import Ablation, ablate, seeds_in_table, steps_of_same_time
 from cluster.ablation_rows import AblationRow, choices, table_1
 from cluster.config import MetaTraining, Training
 from cluster.presets import META, PARENT
@@ -130,6 +130,8 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert not any(
         json.loads(path.read_text())["segmentation"]["box_propagation"] for path in searches
     )  # as those rows report
+    assert seeds_in_table(tmp_path / "out") == [0]
+    assert seeds_in_table(tmp_path) == []
     text = (tmp_path / "out" / "ablation.md").read_text()
     assert f"| {100 * summary[2]['j_and_f']:.1f} ± {100 * summary[2]['j_and_f_se']:.1f} | " in text
     assert "| 71.2 |" in text

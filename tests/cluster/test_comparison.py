@@ -10,7 +10,17 @@ import pytest
 from rich.console import Console
 
 from cluster import progress
-from cluster.comparison import FAIR, META, Comparison, Pair, compare, fair_steps, train_pair, wider_rates
+from cluster.comparison import (
+    FAIR,
+    META,
+    Comparison,
+    Pair,
+    compare,
+    fair_steps,
+    finished_seeds,
+    train_pair,
+    wider_rates,
+)
 from cluster.config import MetaTraining, Training
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
@@ -97,6 +107,15 @@ def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: P
     assert before
     assert [r["j_and_f"] for r in compare([pair], comparison, Console(quiet=True))] == [r["j_and_f"] for r in rows]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("predictions/*/*/*.png")} == before
+
+
+def test_seeds_that_are_done_stay_in_the_table(tmp_path: Path) -> None:
+    for seed, file in ((0, "complete"), (3, "config.json"), (12, "complete")):
+        folder = tmp_path / f"seed-{seed}" / "fair_parent"
+        folder.mkdir(parents=True)
+        (folder / file).touch()
+    assert sorted(finished_seeds(tmp_path)) == [0, 12]
+    assert finished_seeds(tmp_path / "new") == []
 
 
 def test_without_held_out_sequences_there_is_nothing_to_choose_on(training: MetaTraining, tmp_path: Path) -> None:

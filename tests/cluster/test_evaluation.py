@@ -23,8 +23,10 @@ from cluster.tracking import RUN_FILE
 from eosvos.data.palette import DAVIS_PALETTE
 from eosvos.data.parquet import open_dataset
 from eosvos.errors import BadInput, PartsFailed
+from eosvos.files import locked
 from eosvos.learning.optimization import load, save
 from eosvos.metrics.sequence_scores import score_sequence
+from eosvos.segmentation.config import SegmentationConfig
 
 QUIET = Console(quiet=True)
 RATES = (0.01, 0.05)
@@ -335,7 +337,7 @@ def test_default_folders_tell_checkpoints_presets_and_steps_apart(tmp_path: Path
 
 def test_two_evaluations_in_one_folder(learned: Evaluation) -> None:
     assert learned.out is not None
-    with run_folder.alone(learned.out), pytest.raises(BadInput, match="another run is at work there"):
+    with locked(learned.out), pytest.raises(BadInput, match="another run is at work there"):
         evaluate(learned, QUIET)
 
 
@@ -394,6 +396,9 @@ def test_the_report_has_all_of_it(grid: Evaluation) -> None:
 def test_a_parent_needs_a_rate(grid: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"parent\.safetensors: a parent has no learning rates .* --learning-rate"):
         evaluate(replace(grid, learning_rate=(), out=tmp_path / "out"), QUIET)
+    online = SegmentationConfig(online_interval=2)  # fine-tunes at T = 0, too
+    with pytest.raises(BadInput, match="a parent has no learning rates"):
+        evaluate(replace(grid, learning_rate=(), T=(0,), segmentation=online, out=tmp_path / "out"), QUIET)
     assert not (tmp_path / "out").exists()
 
 

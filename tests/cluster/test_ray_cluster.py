@@ -16,7 +16,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.runtime_env import RuntimeEnv
 
 from cluster import session
-from cluster.session import total, worker_resources
+from cluster.session import largest, total, worker_resources
 from eosvos.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +95,8 @@ def test_a_cluster_that_grows_counts_what_it_may_grow_to(
     assert (total("CPU"), total("GPU")) == (4.0, 0.0)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert (total("CPU"), total("GPU")) == (20.0, 4.0)
+    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
+    assert (largest("CPU"), largest("GPU")) == (4.0, 1.0)  # of one node: a task runs on one
     assert worker_resources(4, gpu=True).worker == {"CPU": 1.0, "GPU": 1.0}
     with pytest.raises(BadInput, match="--workers 5 --gpu True: the cluster has 4 GPUs"):
         worker_resources(5, gpu=True)

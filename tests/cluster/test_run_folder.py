@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cluster.config import PLACEMENT, MetaTraining
-from cluster.run_folder import absolute_address, absolute_path, check, claim
+from cluster.run_folder import absolute_address, absolute_path, check, claim, claimed
 from eosvos.errors import BadInput
+from eosvos.files import unfinished
 
 
 def test_the_same_configuration_is_welcome_again(training: MetaTraining, tmp_path: Path) -> None:
@@ -24,6 +25,26 @@ def test_an_empty_folder_is_welcome(training: MetaTraining, tmp_path: Path) -> N
     check(tmp_path, training)
     claim(tmp_path, training)
     assert json.loads((tmp_path / "config.json").read_text())["model"]["widths"] == [8, 8, 8]
+
+
+def test_what_a_kill_leaves_of_a_claim_is_no_run(training: MetaTraining, tmp_path: Path) -> None:
+    unfinished(tmp_path / "config.json").write_text("{")
+    check(tmp_path, training)
+
+
+def test_one_run_at_a_time_has_a_folder(training: MetaTraining, tmp_path: Path) -> None:
+    """The one that is refused leaves the configuration of the one at work as it is."""
+    folder, other = tmp_path / "run", replace(training, seed=1)
+    check(folder, other)
+    with claimed(folder, training):
+        before = (folder / "config.json").read_bytes()
+        with pytest.raises(BadInput, match="another run is at work there"), claimed(folder, other):
+            pass
+    with pytest.raises(BadInput, match=r"differs in seed \(0 there, 1 now\)"), claimed(folder, other):
+        pass
+    assert (folder / "config.json").read_bytes() == before
+    with claimed(folder, training):
+        pass
 
 
 def test_the_fields_that_differ_are_named(training: MetaTraining, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Trainings on real workers: two are as good as one, and what they leave behind."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,24 @@ def test_the_same_command_on_a_finished_run_does_nothing(
     assert {path: path.stat().st_mtime_ns for path in by_workers[1].rglob("*")} == before
 
 
+def test_what_a_kill_just_before_the_end_leaves(
+    by_workers: dict[int, Path], training: MetaTraining, tracking: str, tmp_path: Path
+) -> None:
+    """The last step's checkpoint is there, its copy and its metrics are not: the same command makes up for both."""
+    folder = tmp_path / "run"
+    shutil.copytree(by_workers[1], folder)
+    for name in ("complete", "last.safetensors", RUN_FILE):
+        (folder / name).unlink()
+    train(replace(training, out=folder))
+    assert (folder / "last.safetensors").read_bytes() == (by_workers[1] / "last.safetensors").read_bytes()
+    shutil.copy(folder / "checkpoints/step-000001.safetensors", folder / "last.safetensors")
+    (folder / "complete").unlink()
+    assert load(train(replace(training, out=folder))).facts["step"] == 2
+    uri, run_id = (folder / RUN_FILE).read_text().split()
+    logged = [(own.step, own.value) for own in MlflowClient(uri).get_metric_history(run_id, "loss_at_T")]
+    assert logged == [(row["step"], row["loss_at_T"]) for row in _rows(folder)]
+
+
 def test_another_configuration_on_the_same_folder_is_refused_by_its_fields(
     by_workers: dict[int, Path], training: MetaTraining
 ) -> None:
@@ -159,4 +178,4 @@ def test_two_trainings_in_one_folder_are_refused(ray_here: None, training: MetaT
     (tmp_path / "run").mkdir()
     with locked(tmp_path / "run"), pytest.raises(BadInput, match="/run: another run is at work there; wait for it"):
         train(replace(training, out=tmp_path / "run"))
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == []

@@ -1,15 +1,18 @@
 """Validation beside a meta-training, on real Ray: which sequences and scores, what is kept, what a kill leaves."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
 from cluster import checkpoints, progress
+from cluster import validation as validation_module
 from cluster.config import Evaluation, MetaTraining
 from cluster.evaluation_tasks import evaluate_sequence
 from cluster.follower import COLLAPSE_STEPS, collapse_warning, finish
@@ -130,6 +133,30 @@ def test_a_validation_that_fails_is_said_and_raised_in_the_end(
         finish(validation, training, Tracker(tracking, "test", "test", tmp_path, {}))
     assert "the validation of step 2 failed" in capsys.readouterr().out
     assert checkpoints.candidates(tmp_path) == [2]  # to be tried again when the run goes on
+
+
+def test_a_validation_whose_process_dies_is_tried_again(
+    run: Path,
+    validating: MetaTraining,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    marker, evaluate_after = tmp_path / "died", validation_module._evaluate_after
+
+    def dying_once(*arguments: Any) -> Any:
+        if not marker.exists():
+            marker.touch()
+            os._exit(1)
+        return evaluate_after(*arguments)
+
+    monkeypatch.setattr(validation_module, "_evaluate_after", dying_once)
+    save(load(run / "last.safetensors"), checkpoints.candidate(tmp_path, 3))
+    validation = Validation(replace(validating, out=tmp_path), open_dataset(validating.data), 3)
+    assert validation.poll(timeout=120) is None
+    assert "the validation of step 3 failed and is tried again: " in capsys.readouterr().out
+    assert validation.poll(timeout=120) == progress.read(run, progress.VALIDATION_FILE)[1]
+    assert validation.failed == {}
 
 
 def test_a_parent_that_has_seen_the_held_out_sequences_is_refused(

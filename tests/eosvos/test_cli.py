@@ -96,6 +96,12 @@ BAD_FILES: dict[str, Any] = {
     "unknown field 'depth'; known are size, widths, kind": {"inner": {"depth": 3}},
     "rate: must be above 0, got -1": {"rate": -1},
     "size: must be at least 1, got 0": {"inner": {"size": 0}},
+    'kind: cannot be "Fancy"; it takes one of ': {"inner": {"kind": "Fancy"}},
+    'gpu: cannot be "False"; it takes bool': {"gpu": "False"},
+    "T: cannot be null; it takes int": {"T": None},
+    "out: cannot be 5; it takes ": {"out": 5},
+    'widths: cannot be [4, "8"]; it takes ': {"inner": {"widths": [4, "8"]}},
+    "inner: cannot be null; it takes Inner": {"inner": None},
     "not a readable JSON file": "{'T': 3",
     "holds no JSON object": [1, 2],
 }

@@ -114,6 +114,15 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_submitted_job_needs_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert _here(monkeypatch, "--layout", "synthetic", "--split", "train", "--out", "data") == 2
+    assert "--out data: a submitted job runs in a throw-away copy" in capsys.readouterr().err
+
+
 def test_another_dataset_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

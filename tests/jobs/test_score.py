@@ -219,6 +219,19 @@ def test_bad_input_is_one_line(refused: Callable[..., str], davis: Path, argumen
     assert TRUTHS[arguments].replace("TMP", str(davis)) in line
 
 
+def test_a_list_with_folders_and_one_that_is_no_text(
+    davis: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = davis / "truth" / "ImageSets" / "2017" / "val.txt"
+    names = path.read_text().split()
+    expected = _score(monkeypatch, davis, "davis2017", "--split", "val")["global"]
+    path.write_text("".join(f"{name}/\n" for name in names))
+    assert _score(monkeypatch, davis, "davis2017", "--split", "val")["global"] == expected
+    path.write_bytes(b"\xff\xfe")
+    flags = ["--ground-truth", davis / "truth", "--predictions", davis / "predictions", "--layout", "davis2017"]
+    assert f"{path}: not a readable list" in refused("score", *flags, "--split", "val")
+
+
 def test_sequences_too_short_and_empty_truth(refused: Callable[..., str], tmp_path: Path) -> None:
     flags = ["--predictions", tmp_path / "p", "--layout", "frames"]
     _write(tmp_path / "short" / "a", _masks(1))

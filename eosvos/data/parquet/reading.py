@@ -124,9 +124,10 @@ def open_dataset(uri: str | Path) -> EncodedDataset:
     address = str(uri) if "://" in str(uri) else str(Path(uri).resolve())
     filesystem, folder = _filesystem(address)
     path = f"{address}/{INDEX}"
-    if filesystem.get_file_info(folder).type != fs.FileType.Directory:
+    there, index_there = _infos(address, folder, f"{folder}/{INDEX}")
+    if there.type != fs.FileType.Directory:
         raise BadInput(f"{address}: no such folder; encode a dataset with jobs/encode_dataset.py")
-    if filesystem.get_file_info(f"{folder}/{INDEX}").type != fs.FileType.File:
+    if index_there.type != fs.FileType.File:
         raise BadInput(f"{path}: missing, so the folder is no encoded dataset; make one with jobs/encode_dataset.py")
     try:
         # The file itself and not `read_table`, which takes a folder named like a=b for a partition.
@@ -139,13 +140,22 @@ def open_dataset(uri: str | Path) -> EncodedDataset:
         raise BadInput(f"{path}: not the index of an encoded dataset; make one with jobs/encode_dataset.py")
     if content["version"] != VERSION:
         raise BadInput(f"{path}: format version {content['version']}, this program reads {VERSION}; encode it again")
-    found = filesystem.get_file_info([f"{folder}/{name}" for name in content["files"]])
+    found = _infos(address, *(f"{folder}/{name}" for name in content["files"]))
     for (name, size), info in zip(content["files"].items(), found, strict=True):
         if info.type != fs.FileType.File:
             raise BadInput(f"{address}/{name}: missing, though the index names it; copy it here or encode again")
         if info.size != size:
             raise BadInput(f"{address}/{name}: {info.size} bytes, the index says {size}; copy it again or encode again")
     return EncodedDataset(address, index, content["spec"], content["hash"])
+
+
+def _infos(uri: str, *paths: str) -> list[fs.FileInfo]:
+    """What is at these paths of the file system that ``uri`` is on. Raises BadInput where it does not answer."""
+    try:
+        infos: list[fs.FileInfo] = _filesystem(uri)[0].get_file_info(list(paths))
+    except OSError as error:
+        raise BadInput(f"{uri}: does not answer ({_one_line(error)}); check the address and the access") from error
+    return infos
 
 
 @lru_cache(maxsize=8)
@@ -162,7 +172,7 @@ def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
         return fs.LocalFileSystem(), uri
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
-    except (pa.ArrowInvalid, NotImplementedError) as error:
+    except (OSError, pa.ArrowInvalid, NotImplementedError) as error:
         raise BadInput(f"{uri}: not an address that pyarrow can open ({_one_line(error)})") from error
     return filesystem, path.rstrip("/")
 

@@ -95,7 +95,7 @@ def open_clip(path: Path) -> Clip:
 
 def _container(path: Path) -> "av.container.InputContainer":
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()))  # absolute, as FFmpeg takes what stands before a colon for a protocol
     except (av.FFmpegError, OSError) as error:
         raise BadInput(f"{path}: not a readable video ({error.strerror}); export it again, as mp4 say") from error
     if not container.streams.video:

@@ -277,6 +277,17 @@ def test_resizing_keeps_image_and_mask_aligned() -> None:
     assert torch.equal(resized(mask, 192, 1000), mask.repeat_interleave(2, 0).repeat_interleave(2, 1))
 
 
+def test_a_thin_object_is_still_there_at_a_smaller_size() -> None:
+    bar = torch.zeros((480, 854), dtype=torch.uint8)
+    bar[201:204, 100:240] = 1  # in none of the rows that the nearest pixels of 128 rows are in
+    small = resized(bar, 128, 256)
+    assert small.unique().tolist() == [0, 1]
+    ys, xs = torch.where(small > 0)
+    assert set(ys.tolist()) <= {53, 54}
+    assert (int(xs.min()), int(xs.max())) == (26, 64)
+    assert not resized(torch.zeros_like(bar), 128, 256).any()
+
+
 def test_a_frame_that_does_not_show_the_object(
     sequences: tuple[Sequence, ...], make_sequence: Callable[..., Any]
 ) -> None:

@@ -164,6 +164,12 @@ def test_a_photo_that_lies_down(tmp_path: Path, ending: str) -> None:
     assert np.abs(frame.image.permute(1, 2, 0).numpy() - upright).mean() < 5
 
 
+def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_video(tmp_path / "take2:final.mp4", _pictures(2, 16, 16))
+    monkeypatch.chdir(tmp_path)
+    assert open_clip(Path("take2:final.mp4")).count == 2
+
+
 def test_what_is_no_clip(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("nothing to see")
     (tmp_path / "empty").mkdir()

@@ -201,6 +201,12 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path, case: str) -> None:
     assert [path.name for path in tmp_path.rglob("*")] in ([], ["below"])
 
 
+def test_an_address_where_nobody_answers() -> None:
+    address = "s3://key:secret@bucket/train?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
+    with pytest.raises(BadInput, match=r"train\?.*: does not answer \(.*\); check the address and the access$"):
+        open_dataset(address)
+
+
 def test_a_place_that_is_taken(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "todo.txt").write_text("mine")

@@ -76,6 +76,15 @@ def test_the_pyramid_equals_torchvisions(
     assert sum(bool(gradient.any()) for gradient in results[0][1:]) >= 2  # boxes went to different levels
 
 
+def test_small_frames_that_were_padded_a_lot_have_the_same_strides() -> None:
+    """40 rows, padded to 64: torchvision would take the finest level's stride for 2."""
+    levels = {str(k): _features(torch.float32, 64 // s, 96 // s) for k, s in enumerate((4, 8, 16))}
+    box = [4.0, 4.0, 20.0, 28.0]
+    pooled = PyramidRoIAlign(list(levels), 7, 2)(levels, [torch.tensor([box])], [(40, 68)])
+    expected = reference(levels["0"], [torch.tensor([box])], 7, 0.25, 2)
+    torch.testing.assert_close(pooled, expected)
+
+
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("stride", [4, 8, 16, 32])
 def test_derivatives_by_finite_differences(small: bool, stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
