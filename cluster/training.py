@@ -15,7 +15,6 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Queue
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import checkpoints, progress, run_folder
 from cluster.config import PLACEMENT, MetaTraining, Training
@@ -214,9 +213,7 @@ def _fit(
 ) -> None:
     folder = training.out
     assert folder is not None
-    # On the driver's node, without which the training ends anyway, and not on one whose loss it could outlive.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+    queue = Queue(actor_options={"num_cpus": 0})
     ended = threading.Event()
     rows = [row for row in progress.read(folder) if row["step"] <= first_step]
     executor = ThreadPoolExecutor(1)
