@@ -19,8 +19,8 @@ from eosvos.metrics.table import Row, best_at_each_T, over_seeds, paired_differe
 from eosvos.segmentation.config import SegmentationConfig
 
 META, FAIR = "meta-learned", "fair parent"
-_FAIR = "fair_parent"
-"""Its folder."""
+FAIR_FOLDER = "fair_parent"
+"""The fair parent's run folder, in that of its seed."""
 MARGIN = 1.1
 """The fair parent gets this much of the time, as its pace is known only from the past."""
 WIDENINGS = 6
@@ -79,13 +79,14 @@ def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
     train(replace(meta, out=folder / "meta", parent=start))
     spent = _seconds(folder / "parent") + _seconds(folder / "meta")
     steps = fair_steps(progress.read(folder / "parent"), spent)
-    fair = train(replace(parent, outer=replace(parent.outer, steps=steps), out=folder / _FAIR))
-    return Pair(meta.seed, folder / "meta" / checkpoints.BEST, fair, spent, _seconds(folder / _FAIR))
+    fair = train(replace(parent, outer=replace(parent.outer, steps=steps), out=folder / FAIR_FOLDER))
+    return Pair(meta.seed, folder / "meta" / checkpoints.BEST, fair, spent, _seconds(folder / FAIR_FOLDER))
 
 
 def finished_seeds(out: Path) -> list[int]:
     """The seeds whose trainings are done in ``out``, which has a folder ``seed-N`` for each."""
-    return [int(path.name.removeprefix("seed-")) for path in out.glob("seed-*") if (path / _FAIR / COMPLETE).is_file()]
+    done = (path.parent.parent.name for path in out.glob(f"seed-*/{FAIR_FOLDER}/{COMPLETE}"))
+    return [int(name.removeprefix("seed-")) for name in done]
 
 
 def fair_steps(rows: Sequence[progress.Row], seconds: float) -> int:
