@@ -18,7 +18,7 @@ from cluster.tracking import Tracker, tracking_uri
 from cluster.training import train
 from eosvos.cli import to_dict
 from eosvos.errors import BadInput
-from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, summarize, write_table
+from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, signed_percent, summarize, write_table
 
 MEASURES = ("j_mean", "f_mean", "j_and_f")
 SEED = "j_and_f_seed_"
@@ -215,7 +215,7 @@ def _lines(summary: Sequence[Row]) -> list[tuple[str, ...]]:
         rate = f" ({row['learning_rates']})" if row["learning_rates"] else ""
         ours = (percent(row, measure) for measure in MEASURES)
         published = "" if row["published_j_and_f"] is None else f"{row['published_j_and_f']:.1f}"
-        difference = "" if row is summary[0] else f"{100 * row['to_first']:+.1f} ± {100 * row['to_first_se']:.1f}"
+        difference = "" if row is summary[0] else signed_percent((row["to_first"], row["to_first_se"]))
         seeds = ", ".join(f"{100 * value:.1f}" for name, value in row.items() if name.startswith(SEED))
         cost = f"{row['outer_steps']:.0f}", f"{row['training_seconds'] / 60:.1f}"
         lines.append((f"{row['row']}{rate}", str(row["T"]), *ours, difference, seeds, *cost, published))

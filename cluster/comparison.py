@@ -15,7 +15,16 @@ from cluster.evaluation import evaluate
 from cluster.training import COMPLETE, train
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
-from eosvos.metrics.table import Row, best_at_each_T, over_seeds, paired_difference, percent, summarize, write_table
+from eosvos.metrics.table import (
+    Row,
+    best_at_each_T,
+    over_seeds,
+    paired_difference,
+    percent,
+    signed_percent,
+    summarize,
+    write_table,
+)
 from eosvos.segmentation.config import SegmentationConfig
 
 META, FAIR = "meta-learned", "fair parent"
@@ -239,8 +248,8 @@ def _differences(merged: list[Row], steps: Sequence[int]) -> list[tuple[str, ...
     }
     lines = []
     for T in steps:
-        pairs = [paired_difference(of[META, T], of[FAIR, other]) for other in steps]
-        lines.append((str(T), *(f"{100 * mean:+.1f} ± {100 * error:.1f}" for mean, error in pairs)))
+        differences = (paired_difference(of[META, T], of[FAIR, other]) for other in steps)
+        lines.append((str(T), *map(signed_percent, differences)))
     return lines
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tyro
 
 from cluster.sweep_space import Space
+from eosvos.cli import check_different
 from eosvos.data.augment import AugmentationConfig
 from eosvos.data.tasks import INNER_STEPS, PlanConfig
 from eosvos.learning.meta_gradient import Order, last_only, multi_step
@@ -150,10 +151,9 @@ class Evaluation:
     """GPU, or share of one, of each sequence's task: 0.25 for four at once on one. 0: the CPU."""
 
     def __post_init__(self) -> None:
-        if not self.T or min(self.T) < 0 or len(set(self.T)) < len(self.T):
-            raise ValueError(f"T: needs different values of at least 0, got {self.T}")
-        if any(not rate > 0 for rate in self.learning_rate) or len(set(self.learning_rate)) < len(self.learning_rate):
-            raise ValueError(f"learning_rate: needs different values above 0, got {self.learning_rate}")
+        check_different("T", self.T)
+        if self.learning_rate:
+            check_different("learning_rate", self.learning_rate, positive=True)
         if self.threads_per_task < 1:
             raise ValueError(f"threads_per_task: must be at least 1, got {self.threads_per_task}")
         if self.seed < 0:

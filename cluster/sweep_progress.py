@@ -19,7 +19,7 @@ from cluster.sweep_trial import SETTING, SharedByTrials, report_of
 from cluster.tracking import Tracker
 from eosvos.cli import to_dict
 from eosvos.files import write_whole
-from eosvos.metrics.table import object_rows
+from eosvos.metrics.table import object_rows, percent
 
 EVERY_SECONDS = 10.0
 """Between two lines about sequences; the end of a trial is always said."""
@@ -117,8 +117,7 @@ class SweepProgress(tune.Callback):
 def _line(result: dict[str, Any]) -> str:
     if SEQUENCES not in result:
         return "nothing"
-    error = "" if result["j_and_f_se"] is None else f" ± {100 * result['j_and_f_se']:.1f}"
-    return f"J&F {100 * result['j_and_f']:.1f}{error}, {1 / result[SECONDS]:.2f} FPS"
+    return f"J&F {percent(result, 'j_and_f')}, {1 / result[SECONDS]:.2f} FPS"
 
 
 def _log(parent: Tracker, setting: Setting, status: str, shared: SharedByTrials) -> None:

@@ -120,6 +120,22 @@ def _first_of_box(box: str) -> str:
     return " ".join(next((block for is_text, block in blocks if is_text), ()))
 
 
+def check_different(name: str, values: Sequence[float], *, positive: bool = False) -> None:
+    """For ``__post_init__`` of a command: a list of different values, not empty.
+
+    Args:
+        name: of the field.
+        values: its value.
+        positive: 0 is refused as well as what is below it.
+
+    Raises:
+        ValueError: they are not.
+    """
+    fit = all(value > 0 if positive else value >= 0 for value in values)
+    if not values or not fit or len(set(values)) < len(values):
+        raise ValueError(f"{name}: needs different values {'above 0' if positive else 'of at least 0'}, got {values}")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises BadInput naming the file."""
     try:

@@ -13,7 +13,7 @@ from cluster.ablation import Ablation, ablate, seeds_in_table
 from cluster.ablation_rows import choices, table_1
 from cluster.presets import trainings
 from cluster.run_folder import absolute_address, absolute_path
-from eosvos.cli import parse_preset, run, to_dict
+from eosvos.cli import check_different, parse_preset, run, to_dict
 from eosvos.data.demo_video import demo_video
 from eosvos.data.parquet import open_dataset
 
@@ -56,12 +56,9 @@ class Ablate:
 
     def __post_init__(self) -> None:
         steps = (self.T, *(self.more_T if self.table == "paper" else ()))
-        if min(steps) < 1 or len(set(steps)) < len(steps):
-            raise ValueError(f"T, more_T: need different values of at least 1, got {steps}")
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: needs different values of at least 0, got {self.seeds}")
-        if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
-            raise ValueError(f"rates: needs different values above 0, got {self.rates}")
+        check_different("T, more_T", steps, positive=True)
+        check_different("seeds", self.seeds)
+        check_different("rates", self.rates, positive=True)
 
 
 FREE = ("out", "seeds")

@@ -12,7 +12,7 @@ from cluster import run_folder
 from cluster.comparison import Comparison, compare, finished_seeds, train_pair
 from cluster.presets import PARENT, trainings
 from cluster.run_folder import absolute_address, absolute_path
-from eosvos.cli import parse_preset, run, to_dict
+from eosvos.cli import check_different, parse_preset, run, to_dict
 from eosvos.data.parquet import open_dataset
 
 DESCRIPTION = """Train and compare the meta-learned optimization with a parent of equal cost, for several seeds.
@@ -47,12 +47,11 @@ class Compare:
     """Initial weights instead of the preset's: coco, imagenet, none, or a safetensors file."""
 
     def __post_init__(self) -> None:
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: needs different values of at least 0, got {self.seeds}")
-        if not self.T or min(self.T) < 0 or max(self.T) < 1 or len(set(self.T)) < len(self.T):
-            raise ValueError(f"T: needs different values of at least 0, one of them above 0, got {self.T}")
-        if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
-            raise ValueError(f"rates: needs different values above 0, got {self.rates}")
+        check_different("seeds", self.seeds)
+        check_different("T", self.T)
+        if max(self.T) < 1:
+            raise ValueError(f"T: needs a value above 0, got {self.T}")
+        check_different("rates", self.rates, positive=True)
 
 
 FREE = ("out", "seeds")

@@ -199,6 +199,12 @@ def percent(row: Row, name: str) -> str:
     return f"{100 * row[name]:.1f}" if error is None else f"{100 * row[name]:.1f} ± {100 * error:.1f}"
 
 
+def signed_percent(difference: tuple[float, float]) -> str:
+    """A paired difference in percent, with its standard error: ``+1.0 ± 1.7``."""
+    mean, error = difference
+    return f"{100 * mean:+.1f} ± {100 * error:.1f}"
+
+
 def _mean_over_objects(rows: list[Row]) -> Row:
     summary: Row = {"objects": len(rows)}
     for name in MEASURES:

@@ -8,8 +8,8 @@ import pytest
 REFUSALS = {
     "--data ": "--data: name an encoded dataset",
     "--train-data TMP/missing": "TMP/missing: no such folder; encode a dataset with jobs/encode_dataset.py",
-    "-T 0 --more-T": "T, more_T: need different values of at least 1, got (0,)",
-    "-T 5 --more-T 5": "T, more_T: need different values of at least 1, got (5, 5)",
+    "-T 0 --more-T": "T, more_T: needs different values above 0, got (0,)",
+    "-T 5 --more-T 5": "T, more_T: needs different values above 0, got (5, 5)",
     "--rates 0": "rates: needs different values above 0, got (0.0,)",
     "--preset paper": "--preset paper: no such preset; choose one of demo, davis2016-small",
 }
