@@ -39,14 +39,28 @@ def connect() -> None:
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS", "local")
+    runtime_env = own_cluster() if address == "local" else None
     try:
-        context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        context = ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise BadInput(
             f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
             "unset RAY_ADDRESS to run on this machine"
         ) from error
     print(f"Ray: {context.dashboard_url or address}, {total('CPU'):g} CPUs, {total('GPU'):g} GPUs")
+
+
+def own_cluster() -> dict[str, Any]:
+    """The runtime environment of a Ray that this process starts: ``RAY_ADDRESS`` names it in its workers.
+
+    Without an address Ray's state API asks the cluster that the last ``ray start`` made on this machine, be it another
+    one. Ray Train's PlacementGroupCleaner does so: it would not find its training there, and end the workers.
+    """
+
+    def name_this_cluster() -> None:  # not of the module, which a new worker cannot import yet
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+    return {"worker_process_setup_hook": name_this_cluster}
 
 
 def is_submitted_job() -> bool:

@@ -73,9 +73,17 @@ def ray_here(tracking: str) -> Iterator[None]:
     """Ray with two CPUs on this machine, for everything that runs in the tests' own process."""
     import ray
 
+    from cluster.session import own_cluster
+
     if not ray.is_initialized():
         os.environ.pop("RAY_ADDRESS", None)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            runtime_env=own_cluster(),
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     yield
     ray.shutdown()
 

@@ -1,5 +1,7 @@
 """Which resources a training takes, which cluster it connects to, and bad input found in what Ray raises."""
 
+import os
+
 import pytest
 import ray
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
@@ -45,6 +47,13 @@ def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(BadInput, match=r"RAY_ADDRESS=10\.0\.0\.1:6379: no Ray cluster answers there \(nobody there\)"):
         connect()
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_workers_know_the_cluster_that_this_process_started() -> None:
+    """So that Ray's own calls without an address, in its actors as well, never ask another cluster on this machine."""
+    named = ray.remote(lambda: os.environ["RAY_ADDRESS"])
+    assert ray.get(named.remote()) == ray.get_runtime_context().gcs_address
 
 
 def test_a_submitted_job_is_told_by_the_variable_that_ray_sets(monkeypatch: pytest.MonkeyPatch) -> None:
