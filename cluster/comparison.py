@@ -225,6 +225,7 @@ def _rates(rows: list[Row], T: int) -> str:
 
 
 HEADINGS = ("T", *(f"{method}, {name}" for method in (META, FAIR) for name in ("J", "F", "J&F", "s")), "rate")
+TERMINAL = ("T", f"{META}, J&F", f"{FAIR}, J&F", "rate")
 
 
 def _lines(rows: list[Row], merged: list[Row], steps: Sequence[int]) -> list[tuple[str, ...]]:
@@ -263,8 +264,8 @@ def _notes(pairs: Sequence[Pair], merged: list[Row]) -> str:
     )
     return (
         f"{objects} objects, {len(pairs)} seed(s); percent, mean over objects and its standard error, each object's "
-        f"values averaged over the seeds first; s: seconds per object, fine-tuning included. Of the meta-training the "
-        f"best checkpoint on the held-out sequences, of the fair parent the last one. {times}."
+        f"values averaged over the seeds first. Of the meta-training the best checkpoint on the "
+        f"held-out sequences, of the fair parent the last one. {times}."
     )
 
 
@@ -274,16 +275,20 @@ def _markdown(pairs: Sequence[Pair], rows: list[Row], merged: list[Row], steps: 
 
     columns = ("meta-learned at T", *(f"fair parent at {T}" for T in steps))
     return (
-        f"{table(HEADINGS, _lines(rows, merged, steps))}\n\n{_notes(pairs, merged)}\n\n"
+        f"{table(HEADINGS, _lines(rows, merged, steps))}\n\n{_notes(pairs, merged)} s: seconds "
+        "per object, fine-tuning included.\n\n"
         "J&F of the meta-learned minus the fair parent's, with the paired standard error over objects:\n\n"
         f"{table(columns, _differences(merged, steps))}\n"
     )
 
 
 def _terminal(pairs: Sequence[Pair], rows: list[Row], merged: list[Row], steps: Sequence[int]) -> Table:
-    table = Table(title="meta-learned and fair parent", caption=_notes(pairs, merged))
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right")
-    for line in _lines(rows, merged, steps):
-        table.add_row(*line)
+    """What fits beside each other in 80 columns."""
+    table = Table(title="meta-learned and fair parent: J&F, and their difference", caption=_notes(pairs, merged))
+    for heading in (*TERMINAL, "difference"):
+        table.add_column(heading.removesuffix(", J&F"), justify="right", overflow="fold")
+    lines, differences = _lines(rows, merged, steps), _differences(merged, steps)
+    for at, (line, difference) in enumerate(zip(lines, differences, strict=True)):
+        shown = (cell for heading, cell in zip(HEADINGS, line, strict=True) if heading in TERMINAL)
+        table.add_row(*shown, difference[1 + at])
     return table

@@ -184,7 +184,7 @@ def terminal_table(summary: Sequence[Row], title: str) -> Table:
         justify: JustifyMethod = "left" if isinstance(summary[0][key], str) else "right"
         table.add_column(key.replace("_", " "), justify=justify, overflow="fold")
     for heading in ("J", "recall", "decay", "F", "recall", "decay", "J&F", *["FPS"] * timed, "objects"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=heading == "J&F")
     for row in summary:
         keyed = ["-" if row[key] is None else str(row[key]) for key in keys]
         measures = [f"{100 * row[name]:.1f}" for name in MEASURES[:-1]]
