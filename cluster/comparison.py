@@ -264,8 +264,8 @@ def _notes(pairs: Sequence[Pair], merged: list[Row]) -> str:
     )
     return (
         f"{objects} objects, {len(pairs)} seed(s); percent, mean over objects and its standard error, each object's "
-        f"values averaged over the seeds first. Of the meta-training the best checkpoint on the "
-        f"held-out sequences, of the fair parent the last one. {times}."
+        "values averaged over the seeds first. Of the meta-training the best checkpoint on the held-out sequences, of "
+        f"the fair parent the last one. {times}."
     )
 
 
