@@ -70,20 +70,18 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def ray_here(tracking: str) -> Iterator[None]:
-    """Ray with two CPUs on this machine, for everything that runs in the tests' own process."""
+    """Ray with two CPUs on this machine, for everything that runs in the tests' own process.
+
+    With its dashboard: without, Ray gives out the address at which another Ray's may listen, and Ray Train's
+    PlacementGroupCleaner, which asks there for its training and does not find it, ends the workers.
+    """
     import ray
 
     from cluster.session import own_cluster
 
     if not ray.is_initialized():
         os.environ.pop("RAY_ADDRESS", None)
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            runtime_env=own_cluster(),
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        ray.init(num_cpus=2, runtime_env=own_cluster(), log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 

@@ -5,6 +5,7 @@ import os
 import pytest
 import ray
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.util.state import list_nodes
 
 from cluster import session
 from cluster.session import bad_input_in, connect, is_submitted_job, worker_resources
@@ -51,9 +52,13 @@ def test_no_cluster_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ray_here")
 def test_workers_know_the_cluster_that_this_process_started() -> None:
-    """So that Ray's own calls without an address, in its actors as well, never ask another cluster on this machine."""
-    named = ray.remote(lambda: os.environ["RAY_ADDRESS"])
-    assert ray.get(named.remote()) == ray.get_runtime_context().gcs_address
+    """Ray's own calls without an address, in its actors as well, never ask another cluster on this machine."""
+    here = ray.get_runtime_context()
+    named, nodes = ray.get(
+        ray.remote(lambda: (os.environ["RAY_ADDRESS"], [each.node_id for each in list_nodes()])).remote()
+    )
+    assert named == here.gcs_address
+    assert nodes == [here.get_node_id()]  # as its dashboard says, not one that listens where it would
 
 
 def test_a_submitted_job_is_told_by_the_variable_that_ray_sets(monkeypatch: pytest.MonkeyPatch) -> None:
