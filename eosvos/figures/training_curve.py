@@ -1,5 +1,6 @@
 """How a meta-training went, on one picture."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,6 +42,7 @@ def training_curve(
     losses, *scores, rates = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
     _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})")
+    _log_over_a_decade(losses, [*loss_before, *loss_after])
     losses.set_ylabel("test loss")
     losses.legend(frameon=False, labelcolor=INK)
     for axes in scores:
@@ -49,8 +51,7 @@ def training_curve(
             axes.plot([validation[0] for validation in validations], points, "o-", color=colour, linewidth=1.6)
         axes.set_ylabel("held-out J&F")
     rates.plot(outer_steps, mean_rate, color=RATE, linewidth=1.6)
-    if max(mean_rate) > 10 * min(mean_rate) > 0:  # on less than a decade a log axis has next to no readable ticks
-        rates.set_yscale("log")
+    _log_over_a_decade(rates, mean_rate)
     rates.set_ylabel("mean learning rate")
     rates.set_xlabel("outer step")
     for axes in (losses, *scores, rates):
@@ -60,20 +61,26 @@ def training_curve(
 
 
 def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, label: str) -> None:
-    """The values thin and pale, their running mean over them; without the pale line where nothing is smoothed."""
+    """The values thin and pale, over them their running median, which one wild task does not move.
+
+    Without the pale line where nothing is smoothed.
+    """
     window = len(values) // 25 | 1
     if window > 1:
         axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
-    axes.plot(steps, _running_mean(values, window), color=colour, linewidth=1.8, label=label)
+    axes.plot(steps, _running_median(values, window), color=colour, linewidth=1.8, label=label)
 
 
-def _running_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
-    """Mean of the ``window`` values around each one, fewer at the ends, without those that are not finite."""
-    array = np.asarray(values, dtype=np.float64)
-    finite = np.isfinite(array)
-    kernel = np.ones(min(window, len(array)))
-    count = np.convolve(finite, kernel, mode="same")
-    total = np.convolve(np.where(finite, array, 0.0), kernel, mode="same")
-    mean = np.full(len(array), np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
-    return mean
+def _log_over_a_decade(axes: Axes, values: Sequence[float]) -> None:
+    """A log axis where one value would press the others flat; on less than a decade it has hardly a readable tick."""
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and max(finite) > 10 * min(finite) > 0:
+        axes.set_yscale("log")
+
+
+def _running_median(values: Sequence[float], window: int) -> NDArray[np.float64]:
+    """Median of the ``window`` (odd) values around each one, fewer at the ends, without those that are not finite."""
+    padded = np.pad(np.asarray(values, dtype=np.float64), window // 2, constant_values=np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(padded, window)
+    finite = (own[np.isfinite(own)] for own in around)
+    return np.array([np.median(own) if own.size else np.nan for own in finite])

@@ -1,10 +1,10 @@
-"""A training curve can be drawn of any history, and its smoothing is a mean."""
+"""A training curve can be drawn of any history, and its smoothing is a median."""
 
 import numpy as np
 import pytest
 
 from eosvos.figures import style
-from eosvos.figures.training_curve import _running_mean, training_curve
+from eosvos.figures.training_curve import _running_median, training_curve
 
 NAN = float("nan")
 
@@ -38,11 +38,17 @@ def test_lists_must_agree() -> None:
         training_curve([], [], [], [], 5)
 
 
-def test_the_running_mean_leaves_out_what_is_not_finite() -> None:
-    assert _running_mean([1.0, 2.0, 6.0, NAN, 4.0], 3) == pytest.approx([1.5, 3.0, 4.0, 5.0, 4.0])
-    assert np.isnan(_running_mean([NAN, NAN, NAN, 1.0], 3)[:2]).all()
+def test_the_running_median_leaves_out_what_is_not_finite() -> None:
+    assert _running_median([1.0, 2.0, 9.0, NAN, 4.0, 5.0], 3) == pytest.approx([1.5, 2.0, 5.5, 6.5, 4.5, 4.5])
+    assert np.isnan(_running_median([NAN, NAN, NAN, 1.0], 3)[:2]).all()
     values = [3.0, NAN, 1.0]
-    np.testing.assert_array_equal(_running_mean(values, 1), values)
+    np.testing.assert_array_equal(_running_median(values, 1), values)
+
+
+@pytest.mark.parametrize(("worst", "scale"), [(9.0, "linear"), (15.0, "log"), (NAN, "linear")])
+def test_one_loss_does_not_press_the_others_flat(worst: float, scale: str) -> None:
+    losses, learned = training_curve([1, 2, 3], [2.0, 3.0, 2.0], [1.0, worst, 1.5], [0.01] * 3, "5").axes
+    assert (losses.get_yscale(), learned.get_yscale()) == (scale, "linear")
 
 
 def test_validations_add_a_part() -> None:
