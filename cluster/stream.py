@@ -5,7 +5,6 @@ import json
 import pickle
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -73,16 +72,17 @@ def _pipeline(
     if per_step == 0:  # more workers than tasks in a meta-batch: this one has none, but takes part in every step
         yield from ([] for _ in range(steps))
         return
-    encoded = (json.dumps(dataclasses.asdict(task)) for task in tasks)
-    blocks = [pa.table({"task": list(islice(encoded, per_step))}) for _ in range(steps)]
+    rows = [{"task": json.dumps(dataclasses.asdict(task))} for task in tasks]
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # else what was raised is lost but for its text
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=cpus)
     with ray.data.DataContext.current(context):
-        # Actors and not tasks: Ray ends the processes of idle tasks, and each new one imports torch for seconds.
-        made: Any = ray.data.from_arrow(blocks).map_batches(
+        # Items, as from_arrow looks at each block in a task that asks for a whole CPU: none is free while the stream of
+        # another worker is at work, and that one is not done before this one. Actors and not tasks, as Ray ends the
+        # processes of idle tasks, and each new one imports torch for seconds.
+        made: Any = ray.data.from_items(rows, override_num_blocks=steps).map_batches(
             _Maker,
             batch_size=None,
             batch_format="pyarrow",

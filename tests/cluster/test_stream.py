@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 
 from cluster import stream
@@ -65,6 +66,19 @@ def test_two_workers_share_what_one_sees(of_one: Steps, dataset: EncodedDataset)
 def test_from_a_later_step_on(of_one: Steps, dataset: EncodedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "SEGMENT_STEPS", 2)  # a second pipeline goes on where the first one ends
     assert _same(list(task_stream(dataset, CONFIG, 0, 1, 2, STEPS, cpus=1.0)), of_one[2:])
+
+
+class _Worker:
+    """An actor, as training workers are: a task would lend its CPUs to what it waits for."""
+
+    def steps(self, dataset: EncodedDataset) -> int:
+        return len(list(task_stream(dataset, CONFIG, 0, 1, 0, STEPS, cpus=0.5)))
+
+
+def test_a_stream_takes_no_more_than_its_share(dataset: EncodedDataset) -> None:
+    """A task of Ray's that asks for a whole CPU would wait until the stream of the worker beside this one has ended."""
+    worker = ray.remote(num_cpus=1.5)(_Worker).remote()
+    assert ray.get(worker.steps.remote(dataset), timeout=120) == STEPS
 
 
 def test_a_worker_without_tasks_takes_part_in_every_step(dataset: EncodedDataset) -> None:
