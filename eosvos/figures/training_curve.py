@@ -42,7 +42,7 @@ def training_curve(
     losses, *scores, rates = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
     _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})")
-    _log_over_a_decade(losses, [*loss_before, *loss_after])
+    _without_wild_ones(losses, [*loss_before, *loss_after])
     losses.set_ylabel("test loss")
     losses.legend(frameon=False, labelcolor=INK)
     for axes in scores:
@@ -51,7 +51,8 @@ def training_curve(
             axes.plot([validation[0] for validation in validations], points, "o-", color=colour, linewidth=1.6)
         axes.set_ylabel("held-out J&F")
     rates.plot(outer_steps, mean_rate, color=RATE, linewidth=1.6)
-    _log_over_a_decade(rates, mean_rate)
+    if max(mean_rate) > 10 * min(mean_rate) > 0:  # on less than a decade a log axis has next to no readable ticks
+        rates.set_yscale("log")
     rates.set_ylabel("mean learning rate")
     rates.set_xlabel("outer step")
     for axes in (losses, *scores, rates):
@@ -71,11 +72,12 @@ def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str
     axes.plot(steps, _running_median(values, window), color=colour, linewidth=1.8, label=label)
 
 
-def _log_over_a_decade(axes: Axes, values: Sequence[float]) -> None:
-    """A log axis where one value would press the others flat; on less than a decade it has hardly a readable tick."""
-    finite = [value for value in values if math.isfinite(value)]
-    if finite and max(finite) > 10 * min(finite) > 0:
-        axes.set_yscale("log")
+def _without_wild_ones(axes: Axes, losses: Sequence[float]) -> None:
+    """An axis up to twice the 95th percentile: a task on which fine-tuning diverges has a loss of any size."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    top = 2 * float(np.percentile(finite, 95)) if finite else 0.0
+    if finite and max(finite) > top > 0:
+        axes.set_ylim(0, top)
 
 
 def _running_median(values: Sequence[float], window: int) -> NDArray[np.float64]:
