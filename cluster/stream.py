@@ -79,9 +79,9 @@ def _pipeline(
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(cpu=cpus)
     with ray.data.DataContext.current(context):
-        # Items, as from_arrow looks at each block in a task that asks for a whole CPU: none may be free until the stream of
-        # another worker has made all of its segment. Actors and not tasks, as Ray ends the processes of idle tasks, and
-        # each new one imports torch for seconds.
+        # Items, as from_arrow looks at each block in a task that asks for a whole CPU: none may be free until the
+        # stream of another worker has made all of its segment. Actors and not tasks, as Ray ends the processes of idle
+        # tasks, and each new one imports torch for seconds.
         made: Any = ray.data.from_items(rows, override_num_blocks=steps).map_batches(
             _Maker,
             batch_size=None,
