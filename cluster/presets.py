@@ -74,6 +74,7 @@ META: dict[str, MetaTraining] = {
             betas=(0.9, 0.999),
             weight_decay=1e-3,
             clip_norm=math.inf,
+            rates_clip_norm=math.inf,
             anneal=0.0,
         ),
         rates=RatesConfig(rate_form="linear", rate_spread=0.5),

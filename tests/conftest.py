@@ -31,7 +31,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def training(encoded: Path) -> MetaTraining:
-    """Two outer steps on four tasks each, T = 2; the gradient is not clipped, so that it can be read off."""
+    """Two outer steps on four tasks each, T = 2; the gradients are not clipped, so that they can be read off."""
     model = ModelConfig(
         backbone="tiny",
         short_side=64,
@@ -53,7 +53,7 @@ def training(encoded: Path) -> MetaTraining:
         checkpoint_every=1,
         model=model,
         plan=PlanConfig(paste=0.5),
-        outer=OuterConfig(steps=2, meta_batch=4, learning_rate=1e-3, clip_norm=1e9),
+        outer=OuterConfig(steps=2, meta_batch=4, learning_rate=1e-3, clip_norm=1e9, rates_clip_norm=1e9),
         T=2,
         rates=RatesConfig(initial_rate=0.01),
     )

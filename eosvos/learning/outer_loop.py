@@ -1,5 +1,6 @@
 """The outer loop's state and step: what is learned, as flat tensors, moved by RAdam."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ class OuterConfig:
     """Decoupled weight decay of the initialization; learning rates have none."""
     clip_norm: float = 10.0
     """The initialization's gradient is scaled down to this norm."""
+    rates_clip_norm: float = 0.3
+    """So is that of the logarithms of the rates, or of the rates themselves (linear), whose norm is far larger: without
+    a limit one task on which fine-tuning diverges leaves second moments beside which later gradients are nothing."""
     anneal: float = 0.4
     """Over this last share of the steps both outer learning rates fall linearly to zero."""
 
@@ -38,8 +42,9 @@ class OuterConfig:
         for name in ("learning_rate", "rates_learning_rate", "weight_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: must be at least 0, got {getattr(self, name)}")
-        if not self.clip_norm > 0:
-            raise ValueError(f"clip_norm: must be above 0, got {self.clip_norm}")
+        for name in ("clip_norm", "rates_clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
         if not 0 <= self.anneal <= 1:
             raise ValueError(f"anneal: must be within 0 and 1, got {self.anneal}")
 
@@ -81,9 +86,8 @@ class Learned:
         rates = (self.config.learning_rate, self.config.rates_learning_rate)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
-        norm = mean_gradient.initialization.norm()
-        self.initialization.grad = mean_gradient.initialization * (self.config.clip_norm / norm).clamp(max=1)
-        self.rates.grad = mean_gradient.rates.clone()
+        self.initialization.grad = _scaled_down(mean_gradient.initialization, self.config.clip_norm)
+        self.rates.grad = _scaled_down(mean_gradient.rates, self.config.rates_clip_norm)
         self.optimizer.step()
         if self.form == "linear":
             with torch.no_grad():
@@ -166,6 +170,14 @@ class GradientSum:
     def clear(self) -> None:
         """Back to an empty sum."""
         self.buffer.zero_()
+
+
+def _scaled_down(gradient: Tensor, limit: float) -> Tensor:
+    """A copy with a norm of at most ``limit``; nothing but zeros is left where the norm is beyond the type's range."""
+    if math.isinf(limit):
+        return gradient.clone()
+    scale: Tensor = limit / gradient.norm()
+    return gradient * scale.clamp(max=1)
 
 
 def _flat(tensors: Sequence[Tensor]) -> tuple[nn.Parameter, list[Tensor]]:

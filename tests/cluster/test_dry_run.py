@@ -126,7 +126,8 @@ def test_the_papers_preset_is_the_releases() -> None:
         0.5,
     )
     assert (paper.model.backbone, paper.model.normalization, paper.backbone_weights) == ("resnet50", "group", "coco")
-    assert (paper.outer.betas, paper.outer.weight_decay, paper.outer.clip_norm) == ((0.9, 0.999), 1e-3, float("inf"))
+    assert (paper.outer.betas, paper.outer.weight_decay) == ((0.9, 0.999), 1e-3)
+    assert (paper.outer.clip_norm, paper.outer.rates_clip_norm) == (float("inf"), float("inf"))
     assert (paper.plan.frames, paper.plan.paste, paper.model.soft_mask_targets) == ("two", 0, True)
     assert [paper.outer.factor(step) for step in (0, paper.outer.steps - 1)] == [1, 1]
 

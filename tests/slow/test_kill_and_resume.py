@@ -28,7 +28,7 @@ STEPS, CHECKPOINT_EVERY, KILL_AT = 50, 5, 12
 @pytest.fixture
 def whole(training: MetaTraining, ray_here: None, tmp_path: Path) -> MetaTraining:
     """The configuration of a run that is not interrupted."""
-    outer = replace(training.outer, steps=STEPS, clip_norm=10.0)
+    outer = replace(training.outer, steps=STEPS, clip_norm=10.0, rates_clip_norm=0.3)
     return replace(training, workers=2, checkpoint_every=CHECKPOINT_EVERY, outer=outer, out=tmp_path / "whole")
 
 

@@ -37,6 +37,7 @@ def test_steps_are_radam_on_each_tensor() -> None:
         weight_decay=0.1,
         anneal=0.5,
         clip_norm=1e9,
+        rates_clip_norm=1e9,
     )
     learned = _learned(config)
     initialization, rates = (
@@ -68,30 +69,42 @@ def test_steps_are_radam_on_each_tensor() -> None:
         assert float((ours - start).abs().max()) > 1e-3
 
 
-def test_clip_acts_on_the_norm_of_the_initialization_alone() -> None:
-    """Without clipping the outcome depends on the scale of the gradient's first step; with it only below the limit."""
-    plain = OuterConfig(steps=9, learning_rate=0.01, clip_norm=1e9, anneal=0)
-    norm = float(_mean(_learned(plain), 0).initialization.norm())
-    clipped = OuterConfig(steps=9, learning_rate=0.01, clip_norm=norm / 4, anneal=0)
-    first, second, untouched = (
-        _learned(clipped),
-        _learned(plain),
-        _learned(OuterConfig(steps=9, learning_rate=0.01, clip_norm=norm * 1.1, anneal=0)),
-    )
-    gradient = _mean(first, 0)
-    before = gradient.buffer.clone()
-    first.step(gradient, 0)
-    assert torch.equal(gradient.buffer, before)
-    quarter = _mean(second, 0)
-    quarter.initialization /= 4
-    second.step(quarter, 0)
-    torch.testing.assert_close(first.initialization, second.initialization)
-    torch.testing.assert_close(first.rates, second.rates)
-    whole = _learned(plain)
-    whole.step(_mean(whole, 0), 0)
-    untouched.step(_mean(untouched, 0), 0)
-    assert torch.equal(untouched.initialization, whole.initialization)
-    assert not torch.allclose(first.initialization, whole.initialization)
+@pytest.mark.parametrize("part", ["initialization", "rates"])
+def test_each_gradient_has_a_limit_of_its_own(part: str) -> None:
+    """Without one the outcome depends on the scale of the gradient's first step; with it only below the limit."""
+
+    def after_a_step(limit: float, scale: float = 1.0) -> Learned:
+        limits = {"clip_norm": 1e9, "rates_clip_norm": 1e9}
+        limits["clip_norm" if part == "initialization" else "rates_clip_norm"] = limit
+        learned = _learned(OuterConfig(steps=9, learning_rate=0.01, anneal=0, **limits))  # type: ignore[arg-type]
+        gradient = _mean(learned, 0)
+        getattr(gradient, part).mul_(scale)
+        before = gradient.buffer.clone()
+        learned.step(gradient, 0)
+        assert torch.equal(gradient.buffer, before)
+        return learned
+
+    norm = float(getattr(_mean(_learned(OuterConfig()), 0), part).norm())
+    whole = after_a_step(1e9)
+    limited, quarter = after_a_step(norm / 4), after_a_step(1e9, scale=1 / 4)
+    torch.testing.assert_close(limited.initialization, quarter.initialization)
+    torch.testing.assert_close(limited.rates, quarter.rates)
+    assert torch.equal(getattr(after_a_step(norm * 1.1), part), getattr(whole, part))
+    assert not torch.allclose(getattr(limited, part), getattr(whole, part))
+
+
+def test_a_task_on_which_fine_tuning_diverged_freezes_nothing() -> None:
+    """Its gradient's norm is beyond float's range, and leaves as little as a gradient of 0."""
+
+    def after(scale: float) -> Learned:
+        learned = _learned(OuterConfig(steps=40, learning_rate=0.01, anneal=0))
+        for step in range(40):
+            learned.step(_mean(learned, step, scale if step == 20 else 1.0), step)
+        return learned
+
+    diverged, absent = after(1e28), after(0.0)
+    assert torch.equal(diverged.initialization, absent.initialization)
+    assert torch.equal(diverged.rates, absent.rates)
 
 
 def test_linear_rates_stop_at_zero_and_grow_again() -> None:
@@ -220,6 +233,7 @@ def test_a_parents_missing_rates_are_on_the_device_of_its_parameters() -> None:
         {"learning_rate": -1},
         {"weight_decay": float("nan")},
         {"clip_norm": 0},
+        {"rates_clip_norm": float("nan")},
         {"anneal": 1.1},
     ],
 )
