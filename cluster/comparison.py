@@ -77,7 +77,8 @@ class Comparison:
 def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
     """Trains parent, meta-training and fair parent in ``folder``, or goes on where they were.
 
-    The fair parent has the parent's configuration and as many steps as fill the time of the other two.
+    The fair parent has the parent's configuration and as many steps as fill the time of the other two; one that is there
+    and took at least that time stays, as after another meta-training.
 
     Raises:
         BadInput: what ``train`` refuses, or no held-out sequences.
@@ -88,6 +89,8 @@ def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
     train(replace(meta, out=folder / "meta", parent=start))
     spent = _seconds(folder / "parent") + _seconds(folder / "meta")
     steps = fair_steps(progress.read(folder / "parent"), spent)
+    if (folder / FAIR_FOLDER / COMPLETE).is_file() and _seconds(folder / FAIR_FOLDER) >= spent:
+        steps = progress.read(folder / FAIR_FOLDER)[-1]["step"]
     fair = train(replace(parent, outer=replace(parent.outer, steps=steps), out=folder / FAIR_FOLDER))
     return Pair(meta.seed, folder / "meta" / checkpoints.BEST, fair, spent, _seconds(folder / FAIR_FOLDER))
 

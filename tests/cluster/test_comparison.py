@@ -109,6 +109,28 @@ def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: P
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("predictions/*/*/*.png")} == before
 
 
+@pytest.mark.slow
+def test_a_fair_parent_that_took_long_enough_stays(pair: Pair, training: MetaTraining) -> None:
+    """The meta-training's time is another one, as if it had been done again."""
+    meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
+    folder = pair.fair.parent.parent
+    path = folder / "meta" / "progress.jsonl"
+    before = path.read_text()
+
+    def pair_with(seconds: float) -> Pair:
+        rows = [json.loads(line) | {"seconds": seconds} for line in before.splitlines()]
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        try:
+            return train_pair(_parent(meta), meta, folder)
+        finally:
+            path.write_text(before)
+
+    again = pair_with(0.0)
+    assert (again.fair, again.fair_seconds) == (pair.fair, pair.fair_seconds)
+    with pytest.raises(BadInput, match=r"fair_parent: holds a run that differs in outer\.steps"):
+        pair_with(1000.0)
+
+
 def test_seeds_that_are_done_stay_in_the_table(tmp_path: Path) -> None:
     for seed, file in ((0, "complete"), (3, "config.json"), (12, "complete")):
         folder = tmp_path / f"seed-{seed}" / "fair_parent"
