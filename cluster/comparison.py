@@ -77,8 +77,8 @@ class Comparison:
 def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
     """Trains parent, meta-training and fair parent in ``folder``, or goes on where they were.
 
-    The fair parent has the parent's configuration and as many steps as fill the time of the other two; one that is there
-    and took at least that time stays, as after another meta-training.
+    The fair parent has the parent's configuration and as many steps as fill the time of the other two; one that is
+    there and took at least that time stays, as after another meta-training.
 
     Raises:
         BadInput: what ``train`` refuses, or no held-out sequences.
@@ -97,8 +97,8 @@ def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
 
 def finished_seeds(out: Path) -> list[int]:
     """The seeds whose trainings are done in ``out``, which has a folder ``seed-N`` for each."""
-    done = (path.parent.parent.name for path in out.glob(f"seed-*/{FAIR_FOLDER}/{COMPLETE}"))
-    return [int(name.removeprefix("seed-")) for name in done]
+    folders = (path.parent.parent for path in out.glob(f"seed-*/{FAIR_FOLDER}/{COMPLETE}"))
+    return [int(path.name.removeprefix("seed-")) for path in folders if (path / "meta" / COMPLETE).is_file()]
 
 
 def fair_steps(rows: Sequence[progress.Row], seconds: float) -> int:

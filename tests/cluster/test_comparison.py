@@ -132,10 +132,12 @@ def test_a_fair_parent_that_took_long_enough_stays(pair: Pair, training: MetaTra
 
 
 def test_seeds_that_are_done_stay_in_the_table(tmp_path: Path) -> None:
-    for seed, file in ((0, "complete"), (3, "config.json"), (12, "complete")):
-        folder = tmp_path / f"seed-{seed}" / "fair_parent"
-        folder.mkdir(parents=True)
-        (folder / file).touch()
+    done = {0: ("meta", "fair_parent"), 3: ("meta",), 5: ("fair_parent",), 12: ("meta", "fair_parent")}
+    for seed, names in done.items():
+        for name in ("meta", "fair_parent"):
+            folder = tmp_path / f"seed-{seed}" / name
+            folder.mkdir(parents=True)
+            (folder / ("complete" if name in names else "config.json")).touch()
     assert sorted(finished_seeds(tmp_path)) == [0, 12]
     assert finished_seeds(tmp_path / "new") == []
 
