@@ -111,24 +111,25 @@ def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_a_fair_parent_that_took_long_enough_stays(pair: Pair, training: MetaTraining) -> None:
-    """The meta-training's time is another one, as if it had been done again."""
+    """The other two took another time than when its steps were decided on, as if meta-training had been done again."""
     meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
     folder = pair.fair.parent.parent
-    path = folder / "meta" / "progress.jsonl"
-    before = path.read_text()
+    progress = {name: (folder / name / "progress.jsonl").read_text() for name in ("parent", "meta")}
 
-    def pair_with(seconds: float) -> Pair:
-        rows = [json.loads(line) | {"seconds": seconds} for line in before.splitlines()]
-        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        try:
-            return train_pair(_parent(meta), meta, folder)
-        finally:
-            path.write_text(before)
+    def pair_with(**seconds: float) -> Pair:
+        for name, text in progress.items():
+            rows = [json.dumps(json.loads(line) | {"seconds": seconds[name]}) for line in text.splitlines()]
+            (folder / name / "progress.jsonl").write_text("".join(f"{row}\n" for row in rows))
+        return train_pair(_parent(meta), meta, folder)
 
-    again = pair_with(0.0)
+    try:
+        again = pair_with(parent=0.001, meta=0.01)
+        with pytest.raises(BadInput, match=r"fair_parent: holds a run that differs in outer\.steps"):
+            pair_with(parent=0.001, meta=1000.0)
+    finally:
+        for name, text in progress.items():
+            (folder / name / "progress.jsonl").write_text(text)
     assert (again.fair, again.fair_seconds) == (pair.fair, pair.fair_seconds)
-    with pytest.raises(BadInput, match=r"fair_parent: holds a run that differs in outer\.steps"):
-        pair_with(1000.0)
 
 
 def test_seeds_that_are_done_stay_in_the_table(tmp_path: Path) -> None:
