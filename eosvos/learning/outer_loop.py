@@ -174,7 +174,7 @@ class GradientSum:
 
 def _scaled_down(gradient: Tensor, limit: float) -> Tensor:
     """A copy with a norm of at most ``limit``; nothing but zeros is left where the norm is beyond the type's range."""
-    if math.isinf(limit):
+    if math.isinf(limit):  # divided by a norm beyond range it would be no number
         return gradient.clone()
     scale: Tensor = limit / gradient.norm()
     return gradient * scale.clamp(max=1)

@@ -68,8 +68,12 @@ def _parent(training: MetaTraining) -> Training:
 
 
 @pytest.fixture(scope="module")
-def pair(ray_here: None, training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
+def meta(training: MetaTraining) -> MetaTraining:
+    return replace(training, held_out=0.25, validate_every=2, validation_frames=3)
+
+
+@pytest.fixture(scope="module")
+def pair(ray_here: None, meta: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return train_pair(_parent(meta), meta, tmp_path_factory.mktemp("pair"))
 
 
@@ -110,9 +114,8 @@ def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_fair_parent_that_took_long_enough_stays(pair: Pair, training: MetaTraining) -> None:
+def test_a_fair_parent_that_took_long_enough_stays(pair: Pair, meta: MetaTraining) -> None:
     """The other two took another time than when its steps were decided on, as if meta-training had been done again."""
-    meta = replace(training, held_out=0.25, validate_every=2, validation_frames=3)
     folder = pair.fair.parent.parent
     progress = {name: (folder / name / "progress.jsonl").read_text() for name in ("parent", "meta")}
 
