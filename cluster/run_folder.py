@@ -6,32 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster.session import is_submitted_job
-from eosvos.cli import flattened, read_json, to_dict
+from eosvos.config import flattened, read_json, to_dict
 from eosvos.errors import BadInput
 from eosvos.files import locked, unfinished, write_whole
 
 CONFIG_FILE = "config.json"
-
-
-def absolute_path(path: Path, flag: str) -> Path:
-    """An absolute path as it is; a relative one against the working directory.
-
-    Raises:
-        BadInput: a URI, or a relative path in a submitted job, whose working directory is thrown away.
-    """
-    if ":/" in str(path):  # a Path has made one slash of the two
-        raise BadInput(f"{flag} {path}: a URI cannot be used here; name a folder or file that all nodes see")
-    if is_submitted_job() and not path.is_absolute():
-        raise BadInput(f"{flag} {path}: a submitted job runs in a throw-away copy of the code; give an absolute path")
-    return path.resolve()
-
-
-def absolute_address(address: str, flag: str) -> str:
-    """Of an encoded dataset, as ``absolute_path``, but a URI is taken as it is. Raises BadInput for none, too."""
-    if not address:
-        raise BadInput(f"{flag}: name an encoded dataset; make one with jobs/encode_dataset.py")
-    return address if "://" in address else str(absolute_path(Path(address), flag))
 
 
 def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:

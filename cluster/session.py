@@ -10,6 +10,7 @@ import ray
 import yaml
 
 from eosvos.errors import BadInput
+from eosvos.paths import is_submitted_job
 
 DATA_TASK_CPUS = 0.25
 """What one task of the stream asks for; it decodes and augments, in bursts."""
@@ -61,11 +62,6 @@ def own_cluster() -> dict[str, Any]:
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
     return {"worker_process_setup_hook": name_this_cluster}
-
-
-def is_submitted_job() -> bool:
-    """True inside ``ray job submit``, where the working directory is a throw-away copy."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def total(resource: str) -> float:

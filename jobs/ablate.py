@@ -9,13 +9,14 @@ import tyro
 from rich.console import Console
 
 from cluster import run_folder
-from cluster.ablation import Ablation, ablate, seeds_in_table
-from cluster.ablation_rows import choices, table_1
-from cluster.presets import trainings
-from cluster.run_folder import absolute_address, absolute_path
-from eosvos.cli import check_different, parse_preset, run, to_dict
+from cluster.experiments.ablation import Ablation, ablate, seeds_in_table
+from cluster.experiments.ablation_rows import choices, table_1
+from cluster.training.presets import trainings
+from eosvos.cli import parse_preset, run
+from eosvos.config import check_different, to_dict
 from eosvos.data.demo_video import demo_video
 from eosvos.data.parquet import open_dataset
+from eosvos.paths import absolute_address, absolute_path
 
 DESCRIPTION = """Train and evaluate every row of a table, and write it.
 

@@ -13,8 +13,10 @@ from rich.table import Table
 from torchvision.ops import MultiScaleRoIAlign
 
 from eosvos.cli import parse, run
-from eosvos.learning.inner_loop import fine_tune, generator
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.draws import generator
+from eosvos.learning.config import RatesConfig
+from eosvos.learning.inner_loop import fine_tune
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
 from eosvos.model.mask_rcnn import Batch
 from eosvos.model.roi_align import PyramidRoIAlign

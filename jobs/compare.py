@@ -9,11 +9,12 @@ import tyro
 from rich.console import Console
 
 from cluster import run_folder
-from cluster.comparison import Comparison, compare, finished_seeds, train_pair
-from cluster.presets import PARENT, trainings
-from cluster.run_folder import absolute_address, absolute_path
-from eosvos.cli import check_different, parse_preset, run, to_dict
+from cluster.experiments.comparison import Comparison, compare, finished_seeds, train_pair
+from cluster.training.presets import PARENT, trainings
+from eosvos.cli import parse_preset, run
+from eosvos.config import check_different, to_dict
 from eosvos.data.parquet import open_dataset
+from eosvos.paths import absolute_address, absolute_path
 
 DESCRIPTION = """Train and compare the meta-learned optimization with a parent of equal cost, for several seeds.
 

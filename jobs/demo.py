@@ -9,14 +9,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from cluster.checkpoints import BEST
-from cluster.comparison import Comparison, compare, train_pair
-from cluster.config import Evaluation
-from cluster.evaluation import evaluate
-from cluster.presets import META, PARENT
-from cluster.run_folder import absolute_path
-from cluster.tracking import tracking_uri
-from cluster.training import train
+from cluster.evaluation.config import Evaluation
+from cluster.evaluation.driver import evaluate
+from cluster.experiments.comparison import Comparison, compare, train_pair
+from cluster.tracking.run import tracking_uri
+from cluster.training.checkpoints import BEST
+from cluster.training.driver import train
+from cluster.training.presets import META, PARENT
 from eosvos.cli import parse, run
 from eosvos.data.demo_video import SEQUENCES, demo_video
 from eosvos.data.parquet import open_dataset
@@ -24,6 +23,7 @@ from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
 from eosvos.learning.optimization import load, save
 from eosvos.metrics.table import best_at_each_T, percent
+from eosvos.paths import absolute_path
 
 DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The same command again goes on where it was.
 

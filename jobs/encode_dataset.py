@@ -8,13 +8,14 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cluster.run_folder import absolute_path
 from eosvos import cli
+from eosvos.config import to_dict
 from eosvos.data.parquet import EncodedDataset, encode, open_dataset
 from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.synthetic import GENERATOR_VERSION, SyntheticSettings, synthetic
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
+from eosvos.paths import absolute_path
 
 DESCRIPTION = """Encode a dataset to Parquet, the form that training and evaluation read.
 
@@ -71,7 +72,7 @@ def read(config: EncodeDataset) -> tuple[list[Sequence], dict[str, Any]]:
         settings = SyntheticSettings(**given)
     except ValueError as error:
         raise BadInput(f"--{error}") from error
-    spec |= {"sequences": count, "seed": seed, "generator": GENERATOR_VERSION} | cli.to_dict(settings)
+    spec |= {"sequences": count, "seed": seed, "generator": GENERATOR_VERSION} | to_dict(settings)
     return synthetic(config.split, count, settings, seed), spec
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cluster.config import Evaluation
-from cluster.dry_run import what_would_be_evaluated
-from cluster.evaluation import evaluate_all
-from cluster.evaluation_setup import default_folder
-from cluster.presets import EVALUATION
-from eosvos.cli import parse_preset, run, take_switch, take_values, to_dict
+from cluster.evaluation.config import Evaluation
+from cluster.evaluation.driver import evaluate_all
+from cluster.evaluation.presets import EVALUATION
+from cluster.evaluation.setup import default_folder
+from cluster.training.dry_run import what_would_be_evaluated
+from eosvos.cli import parse_preset, run, take_switch, take_values
+from eosvos.config import to_dict
 
 DESCRIPTION = """Evaluate a checkpoint on an encoded dataset: J and F per object at several T, the fine-tuning steps.
 

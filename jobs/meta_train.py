@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.checkpoints import BEST
-from cluster.config import MetaTraining
-from cluster.dry_run import what_would_run
-from cluster.presets import META
-from cluster.training import train
-from eosvos.cli import parse_preset, run, take_switch, to_dict
+from cluster.training.checkpoints import BEST
+from cluster.training.config import MetaTraining
+from cluster.training.driver import train
+from cluster.training.dry_run import what_would_run
+from cluster.training.presets import META
+from eosvos.cli import parse_preset, run, take_switch
+from eosvos.config import to_dict
 
 DESCRIPTION = """Meta-train on an encoded dataset. The same command again resumes.
 

@@ -4,11 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.config import Training
-from cluster.dry_run import what_would_run
-from cluster.presets import PARENT
-from cluster.training import train
-from eosvos.cli import parse_preset, run, take_switch, to_dict
+from cluster.training.config import Training
+from cluster.training.driver import train
+from cluster.training.dry_run import what_would_run
+from cluster.training.presets import PARENT
+from eosvos.cli import parse_preset, run, take_switch
+from eosvos.config import to_dict
 
 DESCRIPTION = """Train a parent on an encoded dataset. The same command again resumes.
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.run_folder import absolute_path
 from eosvos.cli import parse, run
 from eosvos.errors import BadInput
 from eosvos.metrics.folders import FolderScores, Layout, annotated_folders, check_predictions, score_folders
 from eosvos.metrics.table import MEASURES, ObjectResult, Row, object_rows, summarize, terminal_table, write_table
+from eosvos.paths import absolute_path
 
 DESCRIPTION = """Score anybody's palette PNGs: predictions in DIR/SEQUENCE/FRAME.png, named as the ground truth.
 

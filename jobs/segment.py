@@ -10,13 +10,14 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cluster.run_folder import absolute_path
-from eosvos.cli import parse_preset, run, take_switch, to_dict
+from eosvos.cli import parse_preset, run, take_switch
+from eosvos.config import to_dict
 from eosvos.data.readers.clip import Clip, open_clip
 from eosvos.data.readers.masks import MaskFiles, open_masks
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.packaged import CHECKPOINT
+from eosvos.paths import absolute_path
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter
 from eosvos.segmentation.video import OVERLAY, check_out, segment_clip

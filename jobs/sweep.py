@@ -7,14 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from cluster import run_folder
-from cluster.config import Sweep
-from cluster.evaluation_setup import resolved
-from cluster.presets import SWEEP
-from cluster.run_folder import absolute_path
-from cluster.sweep import FREE, sweep
-from eosvos.cli import parse_preset, run, to_dict
+from cluster.evaluation.setup import resolved
+from cluster.sweep.config import Sweep
+from cluster.sweep.driver import FREE, sweep
+from cluster.sweep.presets import SWEEP
+from eosvos.cli import parse_preset, run
+from eosvos.config import to_dict
 from eosvos.data.demo_video import demo_video
 from eosvos.learning.optimization import load
+from eosvos.paths import absolute_path
 
 DESCRIPTION = """Try test-time settings on an encoded dataset: a table, the front of J&F against speed, one to take.
 

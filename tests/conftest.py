@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.config import MetaTraining
+from cluster.training.config import MetaTraining
+from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
-from eosvos.data.tasks import PlanConfig
-from eosvos.learning.outer_loop import OuterConfig
-from eosvos.learning.rates import RatesConfig
+from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import ModelConfig
 
 torch.set_num_threads(1)  # Ray's workers and other processes need the cores as well

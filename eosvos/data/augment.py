@@ -9,50 +9,16 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from eosvos.data.config import AugmentationConfig
 from eosvos.data.sequence import Sequence
-from eosvos.data.tasks import AUGMENTATION, MIN_AREA, Task
+from eosvos.data.tasks import MIN_AREA, Task
+from eosvos.draws import Stream
 from eosvos.errors import BadInput
 
 MIN_REMAINING = 0.4
 """A target that something is pasted over keeps at least this share of its pixels."""
 TRIES = 10
 """A warp or a place that loses the object is drawn again this often, then left out."""
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Ranges of the random transformations; colour and flip are shared by a task's frames.
-
-    The defaults are those of the authors' release (``custom_transforms.py``).
-    """
-
-    flip: float = 0.5
-    """Probability of a horizontal flip."""
-    rotation: float = 30.0
-    """Largest rotation about the centre, in degrees, either way; each frame draws its own."""
-    scale: tuple[float, float] = (0.75, 1.25)
-    """Range of the zoom; each frame draws its own."""
-    translation: float = 0.0
-    """Largest shift as a share of the frame's side, either way; each frame draws its own."""
-    brightness: float = 0.2
-    """Brightness is multiplied by 1 plus or minus up to this."""
-    contrast: float = 0.2
-    """As brightness, for contrast."""
-    saturation: float = 0.2
-    """As brightness, for saturation."""
-    hue: float = 0.1
-    """Hue is turned by up to this share of the circle, either way."""
-    channel_permutation: float = 0.0
-    """Probability of a random order of the colour channels."""
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "translation", "brightness", "contrast", "saturation", "channel_permutation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: must be within 0 and 1, got {getattr(self, name)}")
-        if not 0 <= self.hue <= 0.5:
-            raise ValueError(f"hue: must be within 0 and 0.5, got {self.hue}")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ValueError(f"scale: needs two rising values above 0, got {self.scale}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +48,7 @@ def task_frames(
     Raises:
         BadInput: a frame that cannot be decoded, has no mask, or does not show the object that the task names.
     """
-    rng = np.random.default_rng((AUGMENTATION, seed, task.epoch, task.index))
+    rng = Stream.AUGMENTATION.numpy(seed, task.epoch, task.index)
     look = _Look.draw(config, rng)
     images: list[Tensor] = []
     masks: list[Tensor] = []

@@ -2,44 +2,19 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import EncodedDataset
+from eosvos.draws import Stream
 from eosvos.errors import BadInput
 
 MIN_AREA = 1 / 1000
 """An object is learned from where it covers at least this share of the frame."""
 
-ORDER, TASK, AUGMENTATION, HELD_OUT, INNER_STEPS, TRANSFORMS = 1, 2, 3, 4, 5, 6
-"""First ids of the generators of a plan's order, a task's frames, its augmentation, the held-out sequences, a task's
-number of inner steps and the transforms in them: they keep the draws apart."""
-
 Visible = Mapping[int, Sequence[int]]
 """Per object id of a sequence the positions of the frames in which it is visible."""
-
-
-@dataclass(frozen=True)
-class PlanConfig:
-    """How tasks are drawn."""
-
-    frames: Literal["two", "one"] = "two"
-    """Train and test on different frames of a sequence, or on one frame augmented anew; pasted objects always come from
-    different frames."""
-    train_frames: int = 1
-    """Frames to fine-tune on in each task."""
-    test_frames: int = 1
-    """Frames to do well on in each task: each costs as much as an inner step, and makes the meta-gradient calmer."""
-    paste: float = 0.0
-    """Share of the tasks into which an object of another sequence is pasted; half of the time it is the target."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.paste <= 1:
-            raise ValueError(f"paste: must be within 0 and 1, got {self.paste}")
-        for name in ("train_frames", "test_frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +74,7 @@ def held_out(sequences: int, share: float, seed: int) -> tuple[int, ...]:
     count = max(round(share * sequences), 1) if share > 0 else 0
     if sequences <= count:
         raise BadInput(f"--held-out {share:g}: leaves none of {sequences} sequences to train on; add data or lower it")
-    chosen = np.random.default_rng((HELD_OUT, seed)).choice(sequences, size=count, replace=False)
+    chosen = Stream.HELD_OUT.numpy(seed).choice(sequences, size=count, replace=False)
     return tuple(sorted(chosen.tolist()))
 
 
@@ -146,10 +121,10 @@ def plan_epoch(visible: Sequence[Visible], config: PlanConfig, seed: int, epoch:
         raise BadInput("the data has no frame with a visible object; encode a split that has annotations")
     if config.paste > 0 and len({s for s, _ in objects}) < 2:
         raise BadInput("pasting needs objects of at least two sequences; add data or set --paste 0")
-    order = np.random.default_rng((ORDER, seed, epoch)).permutation(len(objects))
+    order = Stream.PLAN_ORDER.numpy(seed, epoch).permutation(len(objects))
     tasks = []
     for index, place in enumerate(order):
-        rng = np.random.default_rng((TASK, seed, epoch, index))
+        rng = Stream.TASK.numpy(seed, epoch, index)
         sequence, object_id = objects[int(place)]
         count = config.train_frames + config.test_frames
         frames = _drawn_frames(rng, visible[sequence][object_id], count, config.frames)

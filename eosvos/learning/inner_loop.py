@@ -6,13 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eosvos.draws import generator
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
-
-
-def generator(*ids: int) -> torch.Generator:
-    """A CPU generator that depends on ``ids`` (each at least 0) alone: on what a draw belongs to."""
-    seed = int(np.random.SeedSequence(ids).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator().manual_seed(seed)
 
 
 def load_parameters(model: MaskRCNN, values: list[Tensor]) -> None:

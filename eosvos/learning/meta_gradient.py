@@ -1,19 +1,19 @@
 """The meta-gradient in closed form, of first and of second order; no graph over several steps is ever held."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from eosvos.learning.inner_loop import fine_tune, generator, gradient, load_parameters
-from eosvos.learning.rates import Form, applied, gradient_of_values
+from eosvos.draws import Stream, generator
+from eosvos.learning.config import Form, Order
+from eosvos.learning.inner_loop import fine_tune, gradient, load_parameters
+from eosvos.learning.rates import applied, gradient_of_values
 from eosvos.model.mask_rcnn import Batch, MaskRCNN, total
 
-Order = Literal["first", "second", "second_in_heads"]
 HEADS = "roi_heads."
 """First letters of the parameters that ``second_in_heads`` differentiates twice."""
 
@@ -48,7 +48,7 @@ def meta_gradient(
     initialization: list[Tensor],
     rates: list[Tensor],
     form: Form,
-    train: Callable[[int], Batch],
+    train: Batch,
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
@@ -60,7 +60,7 @@ def meta_gradient(
         model: left holding other parameters.
         initialization: values to start from, one per trainable parameter in the model's order.
         rates, form: what is learned of the learning rates, as in ``LearningRates``.
-        train: (number of an inner step, from 0) -> frames and masks to fine-tune on; the same whenever it is asked.
+        train: frames and masks to fine-tune on.
         test: frames and masks to do well on.
         weights: of the test loss after 0 to T inner steps, T + 1 values; ``last_only`` or ``multi_step``.
         seed: ids of the task; the draws of inner step t and of the test loss depend on nothing else.
@@ -69,7 +69,7 @@ def meta_gradient(
     """
     load_parameters(model, initialization)
     with torch.no_grad():
-        loss_at_0 = float(model.loss(test, generator(*seed, _TEST)))
+        loss_at_0 = float(model.loss(test, Stream.TEST_LOSS.torch(*seed)))
     inner_rates = applied(rates, form, len(initialization))
     differentiate = first_order if order == "first" else partial(second_order, heads_only=order == "second_in_heads")
     result = differentiate(model, inner_rates, train, test, weights, seed)
@@ -99,7 +99,7 @@ def multi_step(T: int, share: float) -> tuple[float, ...]:
 def first_order(
     model: MaskRCNN,
     rates: list[Tensor],
-    train: Callable[[int], Batch],
+    train: Batch,
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
@@ -124,7 +124,7 @@ def first_order(
     loss = math.nan
     for step, weight in enumerate(weights):
         if step > 0:
-            (train_loss,) = fine_tune(model, train(step - 1), rates, [step - 1], (*seed, _TRAIN), gradient_sum)
+            (train_loss,) = fine_tune(model, train, rates, [step - 1], Stream.INNER_STEP.ids(*seed), gradient_sum)
             if not math.isfinite(train_loss):
                 return None
         if weight > 0:
@@ -137,7 +137,7 @@ def first_order(
 def second_order(
     model: MaskRCNN,
     rates: list[Tensor],
-    train: Callable[[int], Batch],
+    train: Batch,
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
@@ -161,7 +161,7 @@ def second_order(
     for step, weight in enumerate(weights):
         if step > 0:
             values = [value.detach().clone() for value in parameters]
-            losses, proposals = model(train(step - 1), generator(*seed, _TRAIN, step - 1))
+            losses, proposals = model(train, generator(*Stream.INNER_STEP.ids(*seed), step - 1))
             gradients = torch.autograd.grad(total(losses), parameters, materialize_grads=True, allow_unused=True)
             before.append((values, proposals))
             with torch.no_grad():
@@ -182,8 +182,8 @@ def second_order(
             values, proposals = before.pop()
             load_parameters(model, values)
             outer = [rates[i] * carried[i] for i in own]
-            draws = generator(*seed, _TRAIN, step)
-            step_gradients, products = _hessian_products(model, train(step), draws, proposals, own, outer)
+            draws = generator(*Stream.INNER_STEP.ids(*seed), step)
+            step_gradients, products = _hessian_products(model, train, draws, proposals, own, outer)
             for i, step_gradient, product in zip(own, step_gradients, products, strict=True):
                 d_rates[i] -= carried[i] * step_gradient
                 carried[i] -= product
@@ -194,7 +194,7 @@ def second_order(
 
 def _test_gradient(model: MaskRCNN, test: Batch, weight: float, seed: tuple[int, ...]) -> tuple[float, list[Tensor]]:
     """The test loss, and ``weight`` times its gradient."""
-    loss, v = gradient(model, test, generator(*seed, _TEST))
+    loss, v = gradient(model, test, Stream.TEST_LOSS.torch(*seed))
     if weight != 1:
         torch._foreach_mul_(v, weight)
     return float(loss), v
@@ -236,6 +236,3 @@ def _hessian_products(
             parameter.requires_grad_(True)
     pairs = zip(gradients, inputs, strict=True)
     return [torch.zeros_like(value) if gradient is None else gradient.detach() for gradient, value in pairs], products
-
-
-_TEST, _TRAIN = 0, 1  # ids that keep the draws of the test loss apart from those of the inner steps

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import eosvos
-from eosvos.cli import merged, to_dict
+from eosvos.config import merged, to_dict
 from eosvos.errors import BadInput
-from eosvos.learning.rates import ALL, Form, LearningRates, Level, RatesConfig, applied, initial_rates
+from eosvos.learning.config import Form, Level, RatesConfig
+from eosvos.learning.rates import ALL, LearningRates, applied, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from eosvos.learning.inner_loop import generator, gradient, load_parameters
+from eosvos.draws import generator
+from eosvos.learning.inner_loop import gradient, load_parameters
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 
 

@@ -3,36 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-Level = Literal["single", "tensor", "neuron", "parameter"]
-Form = Literal["log", "linear"]
+from eosvos.learning.config import Form, Level, RatesConfig
+
 ALL = "all"
 """Name of the one rate of level ``single``."""
-
-
-@dataclass(frozen=True)
-class RatesConfig:
-    """Which learning rates are learned, and where they start."""
-
-    rate_level: Level = "neuron"
-    """What has a rate of its own: the whole model, each tensor, each neuron's weights and its bias, or each scalar."""
-    rate_form: Form = "log"
-    """log: the logarithm is learned, so that a rate moves by factors; linear: the rate itself, kept at 0 or above (the
-    paper's; with --rates-learning-rate 1e-5)."""
-    initial_rate: float = 1e-3
-    """Every learning rate at the start ..."""
-    rate_spread: float = 0.0
-    """... times a random factor of up to 1 plus or minus this; the paper's is 0.5."""
-
-    def __post_init__(self) -> None:
-        if not self.initial_rate > 0:
-            raise ValueError(f"initial_rate: must be above 0, got {self.initial_rate}")
-        if not 0 <= self.rate_spread < 1:
-            raise ValueError(f"rate_spread: must be at least 0 and below 1, got {self.rate_spread}")
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from eosvos.data.augment import transforms
-from eosvos.learning.inner_loop import fine_tune, generator, load_parameters
+from eosvos.data.config import SPATIAL
+from eosvos.draws import Stream, generator
+from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
-from eosvos.segmentation.config import SPATIAL, SegmentationConfig
-
-TRANSFORMS, JITTER, ONLINE, STATE = 0, 1, 2, 3
-"""Last ids of the generators of an object's transforms, jitter, online steps, and of the loss that rates its states.
-Those of its fine-tuning steps have none, which is as good as 0; transforms are drawn by NumPy, not by torch."""
+from eosvos.segmentation.config import SegmentationConfig
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def fine_tune_object(
         if time.perf_counter() - began >= time_budget:
             break
         batch = _step_batch(adapted, config, seed, step)
-        adapted.diverged = not _take(adapted.model, batch, rates, [step], (seed, adapted.id))
+        adapted.diverged = not _take(adapted.model, batch, rates, [step], Stream.FINE_TUNING.ids(seed, adapted.id))
         if adapted.diverged:
             break
         adapted.steps = adapted.state = step + 1
@@ -172,7 +169,7 @@ def adapt_online(
         load_parameters(adapted.model, initialization())
     if seen := [frame for frame in adapted.recent if frame is not None]:
         batch = _batch(adapted.model, [*adapted.given, *seen])
-        draws = (seed, adapted.id, position, ONLINE)
+        draws = Stream.ONLINE.ids(seed, adapted.id, position)
         if not _take(adapted.model, batch, rates, range(config.online_steps), draws):
             load_parameters(adapted.model, adapted.kept)
             adapted.undone += 1
@@ -201,7 +198,7 @@ def remember(adapted: AdaptedObject, image: Tensor, mask: Tensor, position: int,
 def _step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, step: int) -> Batch:
     if config.transforms == 0:
         return _batch(adapted.model, adapted.given)
-    rng = np.random.default_rng((seed, adapted.id, step, TRANSFORMS))
+    rng = Stream.TRANSFORMS.numpy(seed, adapted.id, step)
     given = [(frame.image, frame.mask) for frame in adapted.given]
     return adapted.model.batch(*transforms(given, step, config.transforms, SPATIAL, rng))
 
@@ -222,7 +219,7 @@ class _Best:
 
     def __init__(self, adapted: AdaptedObject, seed: int) -> None:
         self._model, self._batch = adapted.model, _batch(adapted.model, adapted.given)
-        self._seed = (seed, adapted.id, 0, STATE)
+        self._seed = Stream.STATE.ids(seed, adapted.id, 0)
         self._loss, self._parameters = math.inf, [p.detach().clone() for p in adapted.model.parameters()]
         self._state = adapted.state
         self.consider(adapted.state)

@@ -4,21 +4,6 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from eosvos.data.augment import AugmentationConfig
-
-SPATIAL = AugmentationConfig(
-    flip=0.5,
-    rotation=30.0,
-    scale=(0.75, 1.25),
-    translation=0.15,
-    brightness=0.0,
-    contrast=0.0,
-    saturation=0.0,
-    hue=0.0,
-)
-"""The random transforms of a given frame. The authors' release (``eval_e-osvos*.yaml``) has them without the shift;
-with it J&F was a point higher on held-out training sequences (docs/results.md)."""
-
 
 @dataclass(frozen=True)
 class SegmentationConfig:

@@ -13,12 +13,11 @@ from torchvision.ops import clip_boxes_to_image
 
 from eosvos.data.augment import resized
 from eosvos.data.sequence import object_ids
+from eosvos.draws import Stream
 from eosvos.errors import BadInput
-from eosvos.learning.inner_loop import generator
 from eosvos.learning.optimization import Optimization
 from eosvos.model.mask_rcnn import MaskRCNN, paste
 from eosvos.segmentation.adaptation import (
-    JITTER,
     AdaptedObject,
     FineTuner,
     LabelledFrame,
@@ -168,7 +167,7 @@ class OneShotSegmenter:
         input_size = (small.shape[1], small.shape[2])
         box = adapted.propagated_box
         if self.config.box_propagation and box is not None:
-            draws = generator(self.seed, adapted.id, position, JITTER)
+            draws = Stream.JITTER.torch(self.seed, adapted.id, position)
             count = self.optimization.config.proposals_test // 2
             extra = jittered_boxes(box, count, input_size, draws).to(self.device)
         detection = adapted.model.detect(small, extra)

@@ -9,12 +9,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from cluster.config import MetaTraining
+from cluster.training.config import MetaTraining
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.inner_loop import fine_tune
 from eosvos.learning.optimization import Optimization, save
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
 

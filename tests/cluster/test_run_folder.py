@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import PLACEMENT, MetaTraining
-from cluster.run_folder import absolute_address, absolute_path, check, claim, claimed
+from cluster.run_folder import check, claim, claimed
+from cluster.training.config import PLACEMENT, MetaTraining
 from eosvos.errors import BadInput
 from eosvos.files import unfinished
+from eosvos.paths import absolute_address, absolute_path
 
 
 def test_the_same_configuration_is_welcome_again(training: MetaTraining, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.util.state import list_nodes
 
 from cluster import session
-from cluster.session import bad_input_in, connect, is_submitted_job, worker_resources
+from cluster.session import bad_input_in, connect, worker_resources
 from eosvos.errors import BadInput
+from eosvos.paths import is_submitted_job
 
 
 @pytest.mark.parametrize(

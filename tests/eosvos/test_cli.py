@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import pytest
 import tyro
 
-from eosvos.cli import flattened, merged, parse, parse_preset, read_json, run, take_values, to_dict
+from eosvos.cli import parse, parse_preset, run, take_values
+from eosvos.config import flattened, merged, read_json, to_dict
 from eosvos.errors import BadInput, PartsFailed
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import MetaTraining
+from cluster.training.config import MetaTraining
 from eosvos.learning.optimization import Optimization, save
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster import run_folder
-from cluster.config import MetaTraining
-from eosvos.cli import to_dict
+from cluster.training.config import MetaTraining
+from eosvos.config import to_dict
 
 Refused = Callable[..., str]
 

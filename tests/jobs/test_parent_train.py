@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import MetaTraining, Training
-from eosvos.cli import to_dict
+from cluster.training.config import MetaTraining, Training
+from eosvos.config import to_dict
 
 
 @pytest.fixture

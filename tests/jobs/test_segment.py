@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cluster.config import MetaTraining
+from cluster.training.config import MetaTraining
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.clip import open_clip
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.optimization import Optimization, save
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
 JOB = Path(__file__).parents[2] / "jobs" / "segment.py"

@@ -17,12 +17,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from cluster.config import MetaTraining
-from cluster.tracking import RUN_FILE
+from cluster.tracking.run import RUN_FILE
+from cluster.training.config import MetaTraining
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.optimization import Optimization, save
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.metrics.table import Row
 from eosvos.model.weights import initial_model
 

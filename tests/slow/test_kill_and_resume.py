@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from cluster.config import MetaTraining
-from cluster.tracking import RUN_FILE
-from cluster.training import train
-from eosvos.cli import to_dict
+from cluster.tracking.run import RUN_FILE
+from cluster.training.config import MetaTraining
+from cluster.training.driver import train
+from eosvos.config import to_dict
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,9 @@ import pytest
 
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.optimization import Optimization, save
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import TINY
 from eosvos.model.weights import initial_model
 

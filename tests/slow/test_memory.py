@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from eosvos.learning.inner_loop import generator
-from eosvos.learning.meta_gradient import Order, last_only, meta_gradient
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.draws import generator
+from eosvos.learning.config import Order, RatesConfig
+from eosvos.learning.meta_gradient import last_only, meta_gradient
+from eosvos.learning.rates import initial_rates
 from eosvos.model.backbones import count_parameters
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN

@@ -19,10 +19,10 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from cluster import checkpoints
-from cluster.config import MetaTraining
-from cluster.tracking import RUN_FILE
-from eosvos.cli import to_dict
+from cluster.tracking.run import RUN_FILE
+from cluster.training import checkpoints
+from cluster.training.config import MetaTraining
+from eosvos.config import to_dict
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 

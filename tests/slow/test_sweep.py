@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from cluster import run_folder
-from cluster.config import Sweep
-from cluster.journal import Journal, digest
-from cluster.presets import SWEEP
-from cluster.sweep import sweep
-from cluster.sweep_space import Space
-from cluster.sweep_trial import TRIALS
+from cluster.evaluation.journal import Journal, digest
+from cluster.sweep.config import Sweep
+from cluster.sweep.driver import sweep
+from cluster.sweep.presets import SWEEP
+from cluster.sweep.space import Space
+from cluster.sweep.trial import TRIALS
 from eosvos.data.demo_video import demo_video
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic

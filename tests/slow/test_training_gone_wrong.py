@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.config import MetaTraining
-from cluster.training import train
-from eosvos.cli import to_dict
+from cluster.training.config import MetaTraining
+from cluster.training.driver import train
+from eosvos.config import to_dict
 from eosvos.data.parquet import open_dataset
 from eosvos.data.tasks import learnable, plan
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.optimization import load
-from eosvos.learning.rates import RatesConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 

@@ -15,7 +15,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from eosvos.data import augment
-from eosvos.data.augment import AugmentationConfig, TaskFrames, input_size, resized, task_frames
+from eosvos.data.augment import TaskFrames, input_size, resized, task_frames
+from eosvos.data.config import AugmentationConfig
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.data.tasks import MIN_AREA, Donor, Task
 from eosvos.errors import BadInput

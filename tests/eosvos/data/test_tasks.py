@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
-from eosvos.data.tasks import MIN_AREA, PlanConfig, Task, Visible, held_out, learnable, plan, plan_epoch, share
+from eosvos.data.tasks import MIN_AREA, Task, Visible, held_out, learnable, plan, plan_epoch, share
 from eosvos.errors import BadInput
 
 FRAMES = st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True).map(lambda f: tuple(sorted(f)))

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from eosvos.learning.inner_loop import fine_tune, generator, gradient, load_parameters
+from eosvos.draws import generator
+from eosvos.learning.config import RatesConfig
+from eosvos.learning.inner_loop import fine_tune, gradient, load_parameters
 from eosvos.learning.parent import parent_gradient
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.model.weights import initial_model

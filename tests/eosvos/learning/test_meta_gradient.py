@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.func import functional_call
 from torchvision.ops.roi_align import _roi_align
 
-from eosvos.learning.inner_loop import generator, load_parameters
+from eosvos.draws import generator
+from eosvos.learning.config import Form, OuterConfig, RatesConfig
+from eosvos.learning.inner_loop import load_parameters
 from eosvos.learning.meta_gradient import MetaGradient, last_only, meta_gradient, multi_step
-from eosvos.learning.outer_loop import GradientSum, Learned, OuterConfig
-from eosvos.learning.rates import Form, RatesConfig, applied, initial_rates
+from eosvos.learning.outer_loop import GradientSum, Learned
+from eosvos.learning.rates import applied, initial_rates
 from eosvos.model import roi_align as roi_align_module
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN, total
@@ -42,7 +44,7 @@ def _case(config: ModelConfig, scene: Callable[..., Any], dtype: torch.dtype) ->
 def _unrolled(
     model: MaskRCNN,
     learned: list[Tensor],
-    train: Callable[[int], Batch],
+    train: Batch,
     test: Batch,
     T: int,
     form: Form = "log",
@@ -70,7 +72,7 @@ def _unrolled(
         losses, _ = functional_call(
             model,
             dict(zip(names, here, strict=True)),
-            (train(step), generator(*SEED, TRAIN, step)),
+            (train, generator(*SEED, TRAIN, step)),
             strict=False,
         )
         seen.append(losses)
@@ -87,7 +89,7 @@ def _unrolled(
 def _first_order(
     model: MaskRCNN, initialization: list[Tensor], log_rates: list[Tensor], train: Batch, test: Batch, T: int
 ) -> MetaGradient:
-    return meta_gradient(model, initialization, log_rates, "log", lambda step: train, test, last_only(T), SEED, "first")
+    return meta_gradient(model, initialization, log_rates, "log", train, test, last_only(T), SEED, "first")
 
 
 def _relative(ours: list[Tensor], expected: list[Tensor]) -> float:
@@ -99,7 +101,7 @@ def _relative(ours: list[Tensor], expected: list[Tensor]) -> float:
 
 def _assert_equal_to_autograd(model: MaskRCNN, log_rates: list[Tensor], train: Batch, test: Batch, T: int) -> None:
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
-    loss, d_initialization, d_log_rates, seen = _unrolled(model, log_rates, lambda step: train, test, T)
+    loss, d_initialization, d_log_rates, seen = _unrolled(model, log_rates, train, test, T)
     for losses in seen:
         assert len(losses) == 5
         assert all(bool(value > 0) for value in losses.values()), losses
@@ -143,7 +145,7 @@ def test_no_steps(micro: ModelConfig, scene: Callable[..., Any]) -> None:
     model, log_rates, (train, test, _) = _case(micro, scene, torch.float64)
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
     meta = _first_order(model, initialization, log_rates, train, test, 0)
-    loss, d_initialization, _, _ = _unrolled(model, log_rates, lambda step: train, test, 0)
+    loss, d_initialization, _, _ = _unrolled(model, log_rates, train, test, 0)
     assert meta.loss_at_0 == meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
     assert _relative(meta.initialization, d_initialization) < 1e-9
     assert not any(bool(rate.any()) for rate in meta.rates)
@@ -180,23 +182,17 @@ def test_every_gradient_path_is_autograd_through_the_loop(
     order: Any,
     T: int,
 ) -> None:
-    """With torchvision's RoIAlign in plain Python as the reference, which differentiates it any number of times.
-
-    Steps learn from two frames in turn.
-    """
-    model, _, (one, other, test) = _case(micro, scene, torch.float64)
+    """With torchvision's RoIAlign in plain Python as the reference, which differentiates it any number of times."""
+    model, _, (train, _, test) = _case(micro, scene, torch.float64)
     config = RatesConfig(rate_level=level, rate_form=form, initial_rate=0.01, rate_spread=0.5)
     learned = list(initial_rates(model, config).learned.values())
     start = [parameter.detach().clone() for parameter in model.parameters()]
 
-    def in_turn(step: int) -> Batch:
-        return one if step % 2 == 0 else other
-
-    meta = meta_gradient(model, start, learned, form, in_turn, test, weights(T), SEED, order)
+    meta = meta_gradient(model, start, learned, form, train, test, weights(T), SEED, order)
     load_parameters(model, start)
     monkeypatch.setattr(roi_align_module, "roi_align", _roi_align_in_python)
     kept = {"first": None, "second": lambda _: True, "second_in_heads": lambda name: name.startswith("roi_heads.")}
-    loss, d_initialization, d_learned, _ = _unrolled(model, learned, in_turn, test, T, form, kept[order], weights(T))
+    loss, d_initialization, d_learned, _ = _unrolled(model, learned, train, test, T, form, kept[order], weights(T))
     if weights is last_only:
         assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
     assert _relative(meta.initialization, d_initialization) < 1e-9
@@ -213,7 +209,7 @@ def test_second_order_is_the_slope_of_the_meta_loss(micro: ModelConfig, scene: C
         parameter.detach() + 0.01 * torch.randn(parameter.shape, generator=draws, dtype=parameter.dtype)
         for parameter in model.parameters()
     ]
-    meta = meta_gradient(model, start, log_rates, "log", lambda step: train, test, last_only(T), SEED, "second")
+    meta = meta_gradient(model, start, log_rates, "log", train, test, last_only(T), SEED, "second")
     proposals: list[list[Tensor]] = []
 
     def meta_loss(initialization: list[Tensor], learned: list[Tensor]) -> float:
@@ -256,7 +252,7 @@ def test_rates_that_are_too_high_are_noticed(micro: ModelConfig, scene: Callable
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
     infinite = [torch.full_like(rate, torch.inf) for rate in log_rates]
     for rates, finite in ((infinite, False), (log_rates, True)):
-        meta = meta_gradient(model, initialization, rates, "log", lambda step: train, test, last_only(T), SEED, order)
+        meta = meta_gradient(model, initialization, rates, "log", train, test, last_only(T), SEED, order)
         assert meta.finite == finite
 
 
@@ -272,7 +268,7 @@ def test_sum_over_tasks_of_two_workers_is_that_of_one(micro: ModelConfig, scene:
                 learned.initialization_views,
                 learned.rates_views,
                 learned.form,
-                lambda step: train,
+                train,
                 test,
                 last_only(2),
                 (*SEED, task),

@@ -14,8 +14,9 @@ from torch import nn
 
 from eosvos.errors import BadInput
 from eosvos.learning import optimization as module
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.optimization import Optimization, differing_fields, load, save
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.weights import initial_model
 

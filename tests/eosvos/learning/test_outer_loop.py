@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from eosvos.learning.outer_loop import GradientSum, Learned, OuterConfig
+from eosvos.learning.config import OuterConfig
+from eosvos.learning.outer_loop import GradientSum, Learned
 
 SHAPES = [(4, 3, 2, 2), (5,), (2, 3)]
 RATE_SHAPES = [(4, 1, 1, 1), (5,), (2, 1)]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from eosvos.learning.rates import RatesConfig, applied, gradient_of_values, initial_rates, level_counts
+from eosvos.learning.config import RatesConfig
+from eosvos.learning.rates import applied, gradient_of_values, initial_rates, level_counts
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm

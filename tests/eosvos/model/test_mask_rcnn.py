@@ -15,7 +15,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from eosvos.learning.inner_loop import generator
+from eosvos.draws import generator
 from eosvos.model.backbones import build_backbone, count_parameters
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
 from eosvos.model.losses import IGNORED

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2
 
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.inner_loop import fine_tune
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.normalization import FoldedSequential, FrozenBatchNorm, fold_batch_norm, group_norm, to_group_norm
 from eosvos.model.weights import initial_model

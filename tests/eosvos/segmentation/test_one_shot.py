@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,25 +12,26 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eosvos.data.augment import input_size, resized, transformed
+from eosvos.data.config import SPATIAL
+from eosvos.draws import Stream, generator
 from eosvos.errors import BadInput
-from eosvos.learning.inner_loop import fine_tune, generator, load_parameters
+from eosvos.learning.config import RatesConfig
+from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.learning.optimization import Optimization, load, save
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN, paste
 from eosvos.model.weights import initial_model
 from eosvos.segmentation import adaptation
-from eosvos.segmentation.adaptation import ONLINE as ONLINE_DRAWS
 from eosvos.segmentation.adaptation import (
     STATE,
-    TRANSFORMS,
     AdaptedObject,
     LabelledFrame,
     adapt_online,
     fine_tune_object,
     remember,
 )
-from eosvos.segmentation.config import SPATIAL, SegmentationConfig
+from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter, Prediction, SegmentedFrame, jittered_boxes
 
 SIZE = (80, 112)  # the video's; the model's input is 64x90
@@ -199,7 +199,7 @@ def test_transforms_are_drawn_anew_in_each_step(optimization: Optimization, vide
     frame = own.given[0]
     model, seen = optimization.model(), []
     for step in range(2):
-        rng = np.random.default_rng((5, 7, step, TRANSFORMS))
+        rng = Stream.TRANSFORMS.numpy(5, 7, step)
         pairs = [transformed(frame.image, frame.mask, SPATIAL, rng) for _ in range(2)]
         seen += [image for image, _ in pairs]
         assert all(image.shape == frame.image.shape for image, _ in pairs)
@@ -219,7 +219,7 @@ def test_given_frames_are_learned_from_in_turn(optimization: Optimization, video
     list(segmenter.segment(video[0][:3], {0: (video[1] == 3) * video[1], 2: correction}, 2, adapted=adapted))
     own, model = adapted[3], optimization.model()
     for step, frame in enumerate(own.given):
-        image, mask = transformed(frame.image, frame.mask, SPATIAL, np.random.default_rng((0, 3, step, TRANSFORMS)))
+        image, mask = transformed(frame.image, frame.mask, SPATIAL, Stream.TRANSFORMS.numpy(0, 3, step))
         fine_tune(model, model.batch([image], [mask]), optimization.fine_tuning_rates(), [step], (0, 3))
     assert _equal(list(model.state_dict().values()), _state(adapted))
 
@@ -396,7 +396,7 @@ def test_online_adaptation(
     load_parameters(model, start)
     frames = [own.given[0], *(past[p] for p in expected)]
     batch = model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
-    fine_tune(model, batch, rates, range(2), (0, 1, 6, ONLINE_DRAWS))
+    fine_tune(model, batch, rates, range(2), Stream.ONLINE.ids(0, 1, 6))
     for position in (1, 3, 5, 7):  # none of these is due
         before = [value.clone() for value in own.model.parameters()]
         adapt_online(own, lambda: initialization, rates, position, config, 0)

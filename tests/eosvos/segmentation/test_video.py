@@ -23,8 +23,9 @@ from eosvos.data.sequence import object_ids
 from eosvos.errors import BadInput
 from eosvos.figures.overlay import overlay
 from eosvos.files import locked
+from eosvos.learning.config import RatesConfig
 from eosvos.learning.optimization import Optimization
-from eosvos.learning.rates import RatesConfig, initial_rates
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.weights import initial_model
 from eosvos.segmentation import video

@@ -1,0 +1,162 @@
+"""The pictures of an evaluation and its report: what a person looks at first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from cluster.evaluation.config import Evaluation
+from cluster.evaluation.journal import Journal, SequenceResult
+from eosvos.config import flattened, to_dict
+from eosvos.data.sequence import Sequence, decode_mask
+from eosvos.figures import style
+from eosvos.figures.accuracy_speed import accuracy_and_speed_over_steps, accuracy_speed, curves
+from eosvos.figures.best_and_worst import Segmented, SequenceScore, best_and_worst, sheet_of_sequences
+from eosvos.figures.contact_sheet import contact_sheet
+from eosvos.figures.overlay import overlay
+from eosvos.figures.per_frame import by_sequence, per_frame
+from eosvos.figures.published import DAVIS_2016, PublishedResult, published_on
+from eosvos.figures.report import Picture, Report, write_report
+from eosvos.metrics.table import Row, best_at_each_T
+
+OVERVIEW, FIGURES, REPORT = "overview.png", "figures", "report.html"
+SHEET_ROWS = 12
+"""Sequences on the overview, at most: the first ones by name; and of those that are drawn frame by frame."""
+EXTREMES = 3
+"""Sequences on each of the sheets of the best and of the worst, at most."""
+
+
+@dataclass(frozen=True)
+class Segmentations:
+    """What was segmented.
+
+    Attributes:
+        journal: where the predictions are.
+        results: of each sequence by name, one for each learning rate and T.
+        sequences: by name.
+    """
+
+    journal: Journal
+    results: Mapping[str, list[SequenceResult]]
+    sequences: Mapping[str, Sequence]
+
+    def at(self, name: str, rate: float | None, T: int) -> SequenceResult:
+        """The result of the sequence ``name``."""
+        return next(own for own in self.results[name] if (own.learning_rate, own.T) == (rate, T))
+
+    def predicted(self, result: SequenceResult, position: int) -> tuple[Tensor, Tensor]:
+        """Image and predicted mask of a frame."""
+        sequence = self.sequences[result.sequence]
+        file = self.journal.predictions(result) / f"{sequence.frame_names[position]}.png"
+        return sequence.frame(position)[0], decode_mask(file.read_bytes(), str(file), merge_objects=False)
+
+
+def evaluation_pictures(
+    evaluation: Evaluation, segmented: Segmentations, rows: list[Row], summary: list[Row]
+) -> list[Path]:
+    """Writes overview, figures (SVG and PNG), sheets of the best and worst sequences (PNG) and report.
+
+    Args:
+        evaluation: what was evaluated.
+        segmented: what came out.
+        rows: one per object, learning rate and T.
+        summary: one per learning rate and T.
+
+    Returns:
+        their paths, in the evaluation's folder.
+    """
+    folder = evaluation.out
+    assert folder is not None
+    best = best_at_each_T(summary)
+    overview = _overview(segmented, best)
+    overview.save(folder / OVERVIEW)
+    (folder / FIGURES).mkdir(exist_ok=True)
+    pictures, paths = [], [folder / OVERVIEW]
+    for name, caption, figure in _figures(segmented, rows, summary, best):
+        paths += style.save(figure, folder / FIGURES, name)
+        pictures.append(Picture(caption, caption, style.svg_text(figure)))
+    for title, scores in zip(("best", "worst"), _extremes(rows, best), strict=True):
+        if scores:
+            sheet = _sheet(segmented, scores, best)
+            paths.append(folder / FIGURES / f"{title}.png")
+            sheet.save(paths[-1])
+            caption = f"the {title} sequences at T = {_best_T(best)}"
+            pictures.append(Picture(caption, f"frames of the {title} sequences", sheet))
+    pictures.append(Picture("the given mask, the last scored frame at each T, the truth", "overview", overview))
+    title = f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"
+    report = Report(title, flattened(to_dict(evaluation)), summary, rows, pictures)
+    return [*paths, write_report(report, folder / REPORT)]
+
+
+def _figures(
+    segmented: Segmentations, rows: list[Row], summary: list[Row], best: Mapping[int, Row]
+) -> list[tuple[str, str, Figure]]:
+    """Name, caption and figure."""
+    own = curves(summary, "this evaluation")
+    published = _published(rows)
+    beside = f"; published results are on {DAVIS_2016}, of full-size models on other hardware" if published else ""
+    drawn = list(segmented.results)
+    if len(drawn) > SHEET_ROWS:
+        high, low = best_and_worst(_at_best(rows, best), max(best), SHEET_ROWS // 2)
+        drawn = [score.sequence for score in (*low, *high)]
+    scores = {
+        T: by_sequence(one for name in drawn for one in segmented.at(name, row["learning_rate"], T).objects)
+        for T, row in best.items()
+    }
+    return [
+        (
+            "accuracy_speed",
+            f"J&F against speed, frames of one object per second{beside}",
+            accuracy_speed(own, published),
+        ),
+        ("over_steps", "J&F and speed against T, the fine-tuning steps", accuracy_and_speed_over_steps(own)),
+        ("per_frame", "J of each object frame by frame", per_frame(scores)),
+    ]
+
+
+def _published(rows: list[Row]) -> tuple[PublishedResult, ...]:
+    return published_on(DAVIS_2016) if {row["dataset"] for row in rows} == {"davis2016"} else ()
+
+
+def _at_best(rows: list[Row], best: Mapping[int, Row]) -> list[Row]:
+    """The rows of the best learning rate at each T."""
+    return [row for row in rows if row["learning_rate"] == best[row["T"]]["learning_rate"]]
+
+
+def _extremes(rows: list[Row], best: Mapping[int, Row]) -> tuple[tuple[SequenceScore, ...], tuple[SequenceScore, ...]]:
+    return best_and_worst(_at_best(rows, best), _best_T(best), EXTREMES)
+
+
+def _best_T(best: Mapping[int, Row]) -> int:  # noqa: N802 - T is the field's name
+    return max(best, key=lambda T: (best[T]["j_and_f"], -T))
+
+
+def _sheet(segmented: Segmentations, scores: tuple[SequenceScore, ...], best: Mapping[int, Row]) -> Image.Image:
+    T = _best_T(best)
+    shown = []
+    for score in scores:
+        result = segmented.at(score.sequence, best[T]["learning_rate"], T)
+        label = f"{score.sequence}\nJ&F {100 * score.j_and_f:.1f}"
+        length = len(segmented.sequences[score.sequence])
+        shown.append(Segmented(label, length, partial(segmented.predicted, result)))
+    return sheet_of_sequences(shown)
+
+
+def _overview(segmented: Segmentations, best: Mapping[int, Row]) -> Image.Image:
+    """A contact sheet: per sequence the given mask, its last scored frame at each T with the best rate, the truth."""
+    rows, columns = [], []
+    for name, sequence in list(segmented.sequences.items())[:SHEET_ROWS]:
+        own = [segmented.at(name, row["learning_rate"], T) for T, row in best.items()]
+        columns = [result.setting.replace("_", " ") for result in own]
+        position = own[0].objects[0].scores.positions[-1]
+        image, truth = sequence.frame(position)
+        first, given = sequence.frame(0)
+        assert truth is not None
+        assert given is not None
+        shown = [overlay(*segmented.predicted(result, position)) for result in own]
+        rows.append((name, [overlay(first, given), *shown, overlay(image, truth)]))
+    return contact_sheet(rows, ["given", *columns, "truth"])

@@ -1,0 +1,113 @@
+"""Configuration of trainings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.draws import Stream
+from eosvos.learning.config import Order, OuterConfig, RatesConfig
+from eosvos.learning.meta_gradient import last_only, multi_step
+from eosvos.model.config import ModelConfig
+from eosvos.segmentation.config import SegmentationConfig
+
+PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
+"""Fields that say where and how a training runs, not what it computes; a resumed run may change them."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A parent's training; the base of meta-training."""
+
+    data: str = ""
+    """Encoded dataset to train on: a folder or URI that jobs/encode_dataset.py wrote."""
+    out: Path | None = None
+    """Run folder; runs/<job>/<preset> by default. The same command on the same folder resumes."""
+    seed: int = 0
+    """Of everything random."""
+    backbone_weights: str = "coco"
+    """Initial weights: coco, imagenet, none, or a safetensors file with torchvision's names."""
+    workers: int = 1
+    """Training workers, each with a CPU or GPU of its own; they share the tasks of each meta-batch."""
+    threads_per_worker: int = 1
+    """Threads of each worker's arithmetic."""
+    gpu: bool = False
+    """Give each worker a GPU."""
+    checkpoint_every: int = 25
+    """Outer steps between checkpoints."""
+    held_out: float = 0.0
+    """Share of the sequences that is not trained on: meta-training picks its best checkpoint there, a comparison the
+    parent's rates. The seed draws them; a checkpoint names them."""
+    model: ModelConfig = ModelConfig()
+    plan: PlanConfig = PlanConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    outer: OuterConfig = OuterConfig()
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads_per_worker", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed: must be at least 0, got {self.seed}")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out: must be at least 0 and below 1, got {self.held_out}")
+
+
+@dataclass(frozen=True)
+class MetaTraining(Training):
+    """Meta-training of the initialization and its learning rates (e-OSVOS, Meinhardt and Leal-Taixé 2020)."""
+
+    T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 5
+    """Fine-tuning steps of the inner loop."""
+    min_T: int = 0
+    """Draw each task's number of steps from this up to T; 0: always T."""
+    order: Order = "first"
+    """first: step gradients are constants (the paper's); second: they are differentiated too, at three to four times
+    the cost; second_in_heads: so in the RoI heads alone."""
+    multi_step: float = 0.0
+    """Over this first share of the outer steps the test loss after every inner step counts, less and less (MAML++)."""
+    rates: RatesConfig = RatesConfig()
+    parent: Path | None = None
+    """Checkpoint to start from, instead of --backbone-weights: of jobs/parent_train.py, or of jobs/meta_train.py, whose
+    learning rates are taken over; with --rates-learning-rate 0 they stay as they are, while the initialization is
+    specialized to another dataset."""
+    validate_every: int = 50
+    """Outer steps between validations on the held-out sequences; the last step has one too."""
+    validation_frames: int = 8
+    """Frames of each held-out sequence that are validated on, at most: evenly spaced, first and last do not count."""
+    segmentation: SegmentationConfig = SegmentationConfig()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.T < 1:
+            raise ValueError(f"T: must be at least 1, got {self.T}")
+        if not 0 <= self.min_T <= self.T:
+            raise ValueError(f"min_T: must be within 0 and T ({self.T}), got {self.min_T}")
+        if not 0 <= self.multi_step <= 1:
+            raise ValueError(f"multi_step: must be within 0 and 1, got {self.multi_step}")
+        if self.validate_every < 1:
+            raise ValueError(f"validate_every: must be at least 1, got {self.validate_every}")
+        if self.validation_frames < 3:
+            raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
+
+    @property
+    def steps_named(self) -> str:
+        """T, or the range it is drawn from, for people."""
+        return f"{self.min_T} to {self.T}" if self.min_T else str(self.T)
+
+    def inner_steps(self, epoch: int, index: int) -> int:
+        """Of a task, named by its epoch and index."""
+        if self.min_T == 0:
+            return self.T
+        return int(Stream.INNER_STEPS.numpy(self.seed, epoch, index).integers(self.min_T, self.T + 1))
+
+    def loss_weights(self, step: int, inner_steps: int) -> tuple[float, ...]:
+        """Of the test losses after 0 to ``inner_steps`` inner steps, in outer step ``step``, counted from 0."""
+        annealing = self.multi_step * self.outer.steps
+        return multi_step(inner_steps, step / annealing) if step < annealing else last_only(inner_steps)
+
+    def validates_at(self, step: int) -> bool:
+        """Whether the state after ``step`` outer steps is to be validated."""
+        return self.held_out > 0 and step > 0 and (step % self.validate_every == 0 or step == self.outer.steps)

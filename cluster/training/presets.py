@@ -1,0 +1,95 @@
+"""Named configurations of trainings."""
+
+import math
+from dataclasses import replace
+
+from cluster.training.config import MetaTraining, Training
+from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.learning.config import OuterConfig, RatesConfig
+from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
+from eosvos.model.weights import initial_model
+from eosvos.segmentation.config import SegmentationConfig
+
+_DAVIS_AUGMENTATION = AugmentationConfig(
+    rotation=25.0, translation=0.15, saturation=0.0, hue=0.0, channel_permutation=0.3
+)
+_DAVIS_PLAN = PlanConfig(paste=0.75)
+
+PARENT: dict[str, Training] = {
+    "demo": Training(
+        backbone_weights="none",
+        workers=2,
+        checkpoint_every=50,
+        held_out=0.03,
+        model=TINY,
+        augmentation=AugmentationConfig(rotation=0.0, scale=(1.0, 1.0), hue=0.0, channel_permutation=1.0),
+        outer=OuterConfig(steps=350, meta_batch=4, learning_rate=1e-3),
+    ),
+    "davis2016-small": Training(
+        backbone_weights="imagenet",
+        workers=2,
+        held_out=0.16,
+        model=MOBILENET_240P,
+        plan=_DAVIS_PLAN,
+        augmentation=_DAVIS_AUGMENTATION,
+        outer=OuterConfig(steps=1100, meta_batch=2, learning_rate=4e-4),
+    ),
+}
+"""Of jobs/parent_train.py."""
+
+META: dict[str, MetaTraining] = {
+    "demo": MetaTraining(
+        **{
+            **vars(PARENT["demo"]),
+            "outer": OuterConfig(steps=140, learning_rate=3e-4, rates_learning_rate=0.2),
+            "checkpoint_every": 25,
+        },
+        rates=RatesConfig(initial_rate=0.01),
+        validate_every=140,
+        segmentation=SegmentationConfig(transforms=0),  # synthetic objects are not turned or zoomed so far
+    ),
+    "davis2016-small": MetaTraining(
+        **{
+            **vars(PARENT["davis2016-small"]),
+            "outer": OuterConfig(steps=300, learning_rate=3e-4, rates_learning_rate=0.2),
+            "checkpoint_every": 10,
+        },
+        rates=RatesConfig(initial_rate=0.002),
+        validate_every=100,
+    ),
+    # facts: cfgs/meta.yaml of the authors' release, which trains without an end; here the best checkpoint is chosen on
+    # held-out training sequences and not on the validation set.
+    "paper": MetaTraining(
+        workers=4,
+        gpu=True,
+        checkpoint_every=100,
+        held_out=0.01,
+        model=ModelConfig(soft_mask_targets=True),
+        outer=OuterConfig(
+            learning_rate=1e-5,
+            rates_learning_rate=1e-5,
+            betas=(0.9, 0.999),
+            weight_decay=1e-3,
+            clip_norm=math.inf,
+            rates_clip_norm=math.inf,
+            anneal=0.0,
+        ),
+        rates=RatesConfig(rate_form="linear", rate_spread=0.5),
+        validate_every=1000,
+    ),
+}
+"""Of jobs/meta_train.py."""
+
+
+def trainings(preset: str, data: str, backbone_weights: str = "") -> tuple[Training, MetaTraining]:
+    """Parent and meta-training of a preset on encoded data, from other initial weights where some are named.
+
+    Raises:
+        BadInput: weights that do not fit the preset's model.
+    """
+    weights = backbone_weights or PARENT[preset].backbone_weights
+    initial_model(PARENT[preset].model, weights, 0)
+    return (
+        replace(PARENT[preset], data=data, backbone_weights=weights),
+        replace(META[preset], data=data, backbone_weights=weights),
+    )

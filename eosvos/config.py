@@ -1,0 +1,95 @@
+"""Configurations are frozen dataclasses: as dictionaries, from files, flat, and one merged over another."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from eosvos.errors import BadInput
+
+Config = TypeVar("Config")
+
+
+def check_different(name: str, values: Sequence[float], *, positive: bool = False) -> None:
+    """For ``__post_init__`` of a command: a list of different values, not empty.
+
+    Args:
+        name: of the field.
+        values: its value.
+        positive: 0 is refused as well as what is below it.
+
+    Raises:
+        ValueError: they are not.
+    """
+    fit = all(value > 0 if positive else value >= 0 for value in values)
+    if not values or not fit or len(set(values)) < len(values):
+        raise ValueError(f"{name}: needs different values {'above 0' if positive else 'of at least 0'}, got {values}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises BadInput naming the file."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadInput(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: holds no JSON object")
+    return content
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as JSON-ready values (paths as text, tuples as lists)."""
+    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return result
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], source: str) -> Config:
+    """``base`` with the (nested) fields of ``changes`` in place of its own; without ``base``, over the defaults.
+
+    Raises:
+        BadInput: a field that ``kind`` does not have, or a value that it refuses.
+    """
+    types = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        if key not in types:
+            raise BadInput(f"{source}: unknown field {key!r}; known are {', '.join(types)}")
+        declared = types[key]
+        if isinstance(declared, type) and dataclasses.is_dataclass(declared) and isinstance(value, dict):
+            values[key] = merged(declared, getattr(base, key, None), value, source)
+            continue
+        if isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(value, str) and "Path" in str(declared):
+            value = Path(value)
+        elif value is not None and "tuple" in str(declared):
+            value = (value,)  # one where there may be several: a file can serve several commands
+        try:
+            values[key] = check_type(value, declared, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError:
+            raise BadInput(
+                f"{source}: {key}: cannot be {json.dumps(changes[key])}; it takes {_type_name(declared)}"
+            ) from None
+    try:
+        return dataclasses.replace(base, **values) if base is not None else kind(**values)  # type: ignore[type-var]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{source}: {error}") from error
+
+
+def _type_name(declared: Any) -> str:
+    """A field's type as a person reads it: ``one of two, one``, ``int``."""
+    if typing.get_origin(declared) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(declared)))}"
+    return declared.__name__ if isinstance(declared, type) and not typing.get_args(declared) else str(declared)

@@ -1,0 +1,76 @@
+"""How tasks are drawn and augmented, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """How tasks are drawn."""
+
+    frames: Literal["two", "one"] = "two"
+    """Train and test on different frames of a sequence, or on one frame augmented anew; pasted objects always come from
+    different frames."""
+    train_frames: int = 1
+    """Frames to fine-tune on in each task."""
+    test_frames: int = 1
+    """Frames to do well on in each task: each costs as much as an inner step, and makes the meta-gradient calmer."""
+    paste: float = 0.0
+    """Share of the tasks into which an object of another sequence is pasted; half of the time it is the target."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.paste <= 1:
+            raise ValueError(f"paste: must be within 0 and 1, got {self.paste}")
+        for name in ("train_frames", "test_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Ranges of the random transformations; colour and flip are shared by a task's frames.
+
+    The defaults are those of the authors' release (``custom_transforms.py``).
+    """
+
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    rotation: float = 30.0
+    """Largest rotation about the centre, in degrees, either way; each frame draws its own."""
+    scale: tuple[float, float] = (0.75, 1.25)
+    """Range of the zoom; each frame draws its own."""
+    translation: float = 0.0
+    """Largest shift as a share of the frame's side, either way; each frame draws its own."""
+    brightness: float = 0.2
+    """Brightness is multiplied by 1 plus or minus up to this."""
+    contrast: float = 0.2
+    """As brightness, for contrast."""
+    saturation: float = 0.2
+    """As brightness, for saturation."""
+    hue: float = 0.1
+    """Hue is turned by up to this share of the circle, either way."""
+    channel_permutation: float = 0.0
+    """Probability of a random order of the colour channels."""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "translation", "brightness", "contrast", "saturation", "channel_permutation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must be within 0 and 1, got {getattr(self, name)}")
+        if not 0 <= self.hue <= 0.5:
+            raise ValueError(f"hue: must be within 0 and 0.5, got {self.hue}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale: needs two rising values above 0, got {self.scale}")
+
+
+SPATIAL = AugmentationConfig(
+    flip=0.5,
+    rotation=30.0,
+    scale=(0.75, 1.25),
+    translation=0.15,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    hue=0.0,
+)
+"""The random transforms of a given frame. The authors' release (``eval_e-osvos*.yaml``) has them without the shift;
+with it J&F was a point higher on held-out training sequences (docs/results.md)."""

@@ -1,0 +1,152 @@
+"""The fair comparison: its parts by hand, and all of it on a training of seconds."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from cluster.experiments.comparison import (
+    FAIR,
+    META,
+    Comparison,
+    Pair,
+    compare,
+    fair_steps,
+    finished_seeds,
+    train_pair,
+    wider_rates,
+)
+from cluster.training import progress
+from cluster.training.config import MetaTraining, Training
+from eosvos.data.parquet import encode
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.errors import BadInput
+from eosvos.learning.optimization import load
+from eosvos.metrics.table import Row
+
+
+def test_the_fair_parent_fills_the_time_at_the_pace_of_most_steps() -> None:
+    rows: list[progress.Row] = [{"seconds": seconds} for seconds in (9.0, 0.5, 0.5, 600.0, 0.5)]
+    assert fair_steps(rows, 10.0) == 22  # 10 s at 0.5 s a step, and a tenth more
+
+
+def _grid(scores: dict[int, dict[float, float]]) -> list[Row]:
+    return [
+        {"T": T, "learning_rate": rate, "j_and_f": score} for T, own in scores.items() for rate, score in own.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "wider"),
+    [
+        ({5: {0.001: 0.1, 0.003: 0.3, 0.01: 0.2}}, ()),
+        ({5: {0.001: 0.5, 0.003: 0.3, 0.01: 0.2}}, (0.0003,)),
+        ({5: {0.001: 0.1, 0.003: 0.3, 0.01: 0.4}}, (0.03,)),
+        ({5: {0.001: 0.1, 0.003: 0.3, 0.01: 0.4}, 10: {0.001: 0.9, 0.003: 0.3, 0.01: 0.4}}, (0.0003, 0.03)),
+        ({5: {0.001: 0.1}}, (0.003,)),
+    ],
+)
+def test_a_grid_is_widened_where_the_best_is_at_its_edge(
+    scores: dict[int, dict[float, float]], wider: tuple[float, ...]
+) -> None:
+    assert wider_rates(_grid(scores)) == wider
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "held"
+    encode(synthetic("held", 2, SyntheticSettings(size=64, frames=4)), folder, {"made": "for tests"})
+    return folder
+
+
+def _parent(training: MetaTraining) -> Training:
+    return Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
+
+
+@pytest.fixture(scope="module")
+def meta(training: MetaTraining) -> MetaTraining:
+    return replace(training, held_out=0.25, validate_every=2, validation_frames=3)
+
+
+@pytest.fixture(scope="module")
+def pair(ray_here: None, meta: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return train_pair(_parent(meta), meta, tmp_path_factory.mktemp("pair"))
+
+
+@pytest.mark.slow
+def test_the_fair_parent_has_the_same_start_stream_and_at_least_the_time(pair: Pair) -> None:
+    folder = pair.fair.parent.parent
+    configs = [json.loads((folder / name / "config.json").read_text()) for name in ("parent", "fair_parent", "meta")]
+    parent, fair, meta = configs
+    assert fair["outer"].pop("steps") > parent["outer"].pop("steps")
+    assert {k: v for k, v in fair.items() if k != "out"} == {k: v for k, v in parent.items() if k != "out"}
+    assert all(meta[name] == fair[name] for name in ("plan", "augmentation", "seed", "held_out", "data"))
+    assert load(pair.meta).facts["held_out"] == load(pair.fair).facts["held_out"]
+    first, second = (load(folder / name / "last.safetensors").facts for name in ("parent", "fair_parent"))
+    assert first["data_hash"] == second["data_hash"]
+    assert pair.fair_seconds > 0
+    assert pair.meta_seconds > 0
+
+
+@pytest.mark.slow
+def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: Path) -> None:
+    comparison = Comparison(training.data, str(report), tmp_path / "out", T=(0, 2, 3), rates=(0.003, 0.01))
+    rows = compare([pair], comparison, Console(quiet=True))
+    assert {(row["method"], row["T"]) for row in rows} == {(method, T) for method in (META, FAIR) for T in (0, 2, 3)}
+    assert len(rows) == 2 * 3 * 6  # six objects
+    summary = pq.read_table(tmp_path / "out" / "comparison.parquet").to_pylist()
+    for row in summary:
+        own = [r["j_and_f"] for r in rows if (r["method"], r["T"]) == (row["method"], row["T"])]
+        assert row["j_and_f"] == pytest.approx(np.mean(own))
+        assert row["objects"] == 6
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    at_3 = next(row for row in summary if (row["method"], row["T"]) == (META, 3))
+    line = next(line for line in text.splitlines() if line.startswith("| 3 |"))
+    assert f"| {100 * at_3['j_and_f']:.1f} ± {100 * at_3['j_and_f_se']:.1f} |" in line
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("predictions/*/*/*.png")}
+    assert before
+    assert [r["j_and_f"] for r in compare([pair], comparison, Console(quiet=True))] == [r["j_and_f"] for r in rows]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("predictions/*/*/*.png")} == before
+
+
+@pytest.mark.slow
+def test_a_fair_parent_that_took_long_enough_stays(pair: Pair, meta: MetaTraining) -> None:
+    """The other two took another time than when its steps were decided on, as if meta-training had been done again."""
+    folder = pair.fair.parent.parent
+    progress = {name: (folder / name / "progress.jsonl").read_text() for name in ("parent", "meta")}
+
+    def pair_with(**seconds: float) -> Pair:
+        for name, text in progress.items():
+            rows = [json.dumps(json.loads(line) | {"seconds": seconds[name]}) for line in text.splitlines()]
+            (folder / name / "progress.jsonl").write_text("".join(f"{row}\n" for row in rows))
+        return train_pair(_parent(meta), meta, folder)
+
+    try:
+        again = pair_with(parent=0.001, meta=0.01)
+        with pytest.raises(BadInput, match=r"fair_parent: holds a run that differs in outer\.steps"):
+            pair_with(parent=0.001, meta=1000.0)
+    finally:
+        for name, text in progress.items():
+            (folder / name / "progress.jsonl").write_text(text)
+    assert (again.fair, again.fair_seconds) == (pair.fair, pair.fair_seconds)
+
+
+def test_seeds_that_are_done_stay_in_the_table(tmp_path: Path) -> None:
+    done = {0: ("meta", "fair_parent"), 3: ("meta",), 5: ("fair_parent",), 12: ("meta", "fair_parent")}
+    for seed, names in done.items():
+        for name in ("meta", "fair_parent"):
+            folder = tmp_path / f"seed-{seed}" / name
+            folder.mkdir(parents=True)
+            (folder / ("complete" if name in names else "config.json")).touch()
+    assert sorted(finished_seeds(tmp_path)) == [0, 12]
+    assert finished_seeds(tmp_path / "new") == []
+
+
+def test_without_held_out_sequences_there_is_nothing_to_choose_on(training: MetaTraining, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--held-out: a comparison chooses on held-out sequences"):
+        train_pair(_parent(training), training, tmp_path)
+    assert not any(tmp_path.iterdir())

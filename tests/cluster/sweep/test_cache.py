@@ -1,0 +1,182 @@
+"""The cache of fine-tuned states: same results, fewer steps, an object's own full time, a bounded size."""
+
+import threading
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cluster.evaluation.config import Evaluation
+from cluster.evaluation.journal import SequenceResult
+from cluster.evaluation.tasks import evaluate_sequence
+from cluster.sweep.cache import FineTuningCache, key_of
+from eosvos.data.parquet import EncodedDataset, open_dataset
+from eosvos.learning.optimization import Optimization, load, read_safetensors
+from eosvos.segmentation.adaptation import AdaptedObject
+from eosvos.segmentation.config import FINE_TUNING, SegmentationConfig
+from eosvos.segmentation.one_shot import OneShotSegmenter
+
+STOPS = (1, 3, 4)
+OBJECTS = 3
+
+
+@pytest.fixture(scope="module")
+def optimization(trained: Path) -> Optimization:
+    return load(trained / "meta.safetensors")
+
+
+@pytest.fixture(scope="module")
+def dataset(trained: Path) -> EncodedDataset:
+    return open_dataset(trained / "held")
+
+
+def _evaluated(
+    optimization: Optimization, dataset: EncodedDataset, T: int, cache: FineTuningCache | None, online: bool = False
+) -> tuple[SequenceResult, list[bytes]]:
+    segmentation = SegmentationConfig(online_interval=2, online_frames=1) if online else SegmentationConfig()
+    evaluation = Evaluation(data="-", T=(T,), segmentation=segmentation)
+    extra = {} if cache is None else {"fine_tuner": cache}
+    (result,), (masks,) = evaluate_sequence(optimization, dataset, 0, evaluation, **extra)
+    return result, masks
+
+
+@pytest.mark.parametrize("order", [(1, 3, 4), (4, 1, 3)])
+@pytest.mark.parametrize("online", [False, True])
+def test_the_same_masks_with_fewer_steps(
+    optimization: Optimization, dataset: EncodedDataset, tmp_path: Path, order: tuple[int, ...], online: bool
+) -> None:
+    cache = FineTuningCache(tmp_path, "key", STOPS, 2**30)
+    known = computed = 0
+    for T in order:
+        plain, plain_masks = _evaluated(optimization, dataset, T, None, online)
+        cached, cached_masks = _evaluated(optimization, dataset, T, cache, online)
+        assert cached_masks == plain_masks
+        assert [own.scores for own in cached.objects] == [own.scores for own in plain.objects]
+        assert plain.computed_steps == OBJECTS * T
+        computed += cached.computed_steps
+        known = max(known, T)
+        assert computed == OBJECTS * known
+
+
+def test_what_is_taken_over_costs_what_it_cost(
+    optimization: Optimization, dataset: EncodedDataset, tmp_path: Path
+) -> None:
+    cache = FineTuningCache(tmp_path, "key", STOPS, 2**30)
+    image, mask = dataset.sequences[0].frame(0)
+    assert mask is not None
+    seconds, computed = [], []
+    for _ in range(2):
+        adapted: dict[int, AdaptedObject] = {}
+        segmenter = OneShotSegmenter(optimization, fine_tuner=cache)
+        list(segmenter.segment([image], {0: mask}, 4, adapted=adapted))
+        seconds.append([own.fine_tuning_seconds for own in adapted.values()])
+        computed.append(sum(own.computed for own in adapted.values()))
+    assert computed == [OBJECTS * 4, 0]
+    assert seconds[1] == pytest.approx(seconds[0], rel=0.01)  # a call that has no step left takes microseconds
+    assert min(seconds[0]) > 0
+
+
+def test_the_size_is_bounded_and_the_oldest_go_first(
+    optimization: Optimization, dataset: EncodedDataset, tmp_path: Path
+) -> None:
+    unbounded = FineTuningCache(tmp_path / "all", "key", STOPS, 2**30)
+    result, masks = _evaluated(optimization, dataset, 4, unbounded)
+    files = sorted((tmp_path / "all").rglob("*.safetensors"))
+    assert len(files) == OBJECTS * len(STOPS)
+    limit = 4 * max(path.stat().st_size for path in files)
+    bounded = FineTuningCache(tmp_path / "few", "key", STOPS, limit)
+    for _ in range(2):
+        other, other_masks = _evaluated(optimization, dataset, 4, bounded)
+        assert (other_masks, [own.scores for own in other.objects]) == (masks, [own.scores for own in result.objects])
+        kept = list((tmp_path / "few").rglob("*.safetensors"))
+        assert sum(path.stat().st_size for path in kept) <= limit
+        assert {path.parent.name for path in kept} <= {"object-2", "object-3"}  # the first object's are the oldest
+    nothing = FineTuningCache(tmp_path / "none", "key", STOPS, 0)
+    assert _evaluated(optimization, dataset, 4, nothing)[1] == masks
+    assert not list((tmp_path / "none").rglob("*.safetensors"))
+
+
+def test_two_at_once_compute_what_one_would(
+    optimization: Optimization, dataset: EncodedDataset, tmp_path: Path
+) -> None:
+    cache = FineTuningCache(tmp_path, "key", STOPS, 2**30)
+    results: list[tuple[SequenceResult, list[bytes]]] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(_evaluated(optimization, dataset, 4, cache))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(result.computed_steps for result, _ in results) == OBJECTS * 4
+    assert results[0][1] == results[1][1]
+
+
+def test_a_file_that_is_no_state_is_made_anew(
+    optimization: Optimization, dataset: EncodedDataset, tmp_path: Path
+) -> None:
+    cache = FineTuningCache(tmp_path, "key", STOPS, 2**30)
+    _, masks = _evaluated(optimization, dataset, 3, cache)
+    for path in tmp_path.rglob("3.safetensors"):
+        path.write_bytes(b"half")
+    result, again = _evaluated(optimization, dataset, 3, cache)
+    assert (again, result.computed_steps) == (masks, OBJECTS * 2)
+
+
+def test_a_state_that_diverged_has_diverged(
+    dataset: EncodedDataset, optimization: Optimization, tmp_path: Path
+) -> None:
+    hot = optimization.with_single_rate(1e9)
+    cache = FineTuningCache(tmp_path, "key", STOPS, 2**30)
+    first, masks = _evaluated(hot, dataset, 4, cache)
+    again, masks_again = _evaluated(hot, dataset, 4, cache)
+    assert first.diverged
+    assert again.diverged
+    assert masks == masks_again
+
+
+OTHER = {
+    "rate_scale": 2.0,
+    "input_scale": 0.5,
+    "transforms": 1,
+    "box_propagation": False,
+    "online_interval": 2,
+    "online_steps": 3,
+    "online_frames": 1,
+    "online_choice": "release",
+    "online_reset": "none",
+    "online_threshold": 0.7,
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SegmentationConfig)])
+def test_the_key_has_what_fine_tuning_depends_on_and_no_more(
+    optimization: Optimization, dataset: EncodedDataset, tmp_path: Path, name: str
+) -> None:
+    """Two settings have one key just where their states are the same, to the bit."""
+    one = Evaluation(data="-", T=(2,), segmentation=SegmentationConfig(online_interval=3))
+    two = replace(one, segmentation=replace(one.segmentation, **{name: OTHER[name], "online_frames": 1}))
+    states = []
+    for number, evaluation in enumerate((one, two)):
+        cache = FineTuningCache(tmp_path / str(number), "key", (2,), 2**30)
+        evaluate_sequence(optimization, dataset, 0, evaluation, cache)
+        path = tmp_path / str(number) / "key" / "object-1" / "2.safetensors"
+        states.append(read_safetensors(path)[0])
+    assert (key_of("i", "s", one) == key_of("i", "s", two)) == (name not in FINE_TUNING)
+    same = all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())
+    assert same == (name not in FINE_TUNING)
+
+
+def test_the_key_depends_on_everything_else() -> None:
+    evaluation = Evaluation(data="-")
+    keys = {
+        key_of("inputs", "bear", evaluation),
+        key_of("other", "bear", evaluation),
+        key_of("inputs", "goat", evaluation),
+        key_of("inputs", "bear", replace(evaluation, seed=1)),
+        key_of("inputs", "bear", replace(evaluation, frames=5)),
+        key_of("inputs", "bear", replace(evaluation, learning_rate=(0.1,))),
+        key_of("inputs", "bear", replace(evaluation, threads_per_task=2)),
+    }
+    assert len(keys) == 7

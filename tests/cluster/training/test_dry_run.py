@@ -1,0 +1,146 @@
+"""What would run, said without running it."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cluster.evaluation.presets import EVALUATION
+from cluster.training import checkpoints, dry_run
+from cluster.training.config import MetaTraining, Training
+from cluster.training.dry_run import what_would_be_evaluated, what_would_run
+from cluster.training.presets import META
+from eosvos.errors import BadInput
+from eosvos.learning.optimization import Optimization, save
+from eosvos.learning.rates import initial_rates
+from eosvos.model.weights import initial_model
+from eosvos.segmentation.config import SegmentationConfig
+
+BARE = SegmentationConfig(box_propagation=False)
+
+
+def _number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    assert found, text
+    return float(found[1].replace(",", ""))
+
+
+def test_meta_training(training: MetaTraining, tmp_path: Path) -> None:
+    config = replace(training, out=tmp_path / "run", workers=2, held_out=0.5)
+    text = what_would_run(config)
+    assert not config.out.exists()  # type: ignore[union-attr]
+    model, _ = initial_model(training.model, "none", 0)
+    assert f"{sum(value.numel() for value in model.parameters()):,} parameters, frames 64x64" in text
+    assert f"learning rates: {initial_rates(model, training.rates).count:,} (neuron, log)" in text
+    assert re.search(r"2 sequences with 6 objects to learn from, 2 held out: train-0000\d, train-0000\d", text)
+    assert "2 outer steps of 4 tasks, 2 for each of 2 worker(s)" in text
+    assert 0.2 < _number(r"memory: ([\d.]+) GB per worker", text) < 8
+
+
+def test_time_is_that_of_the_steps_that_are_left(
+    training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "_measured", lambda *_: (2.0, 1.5))
+    outer = replace(training.outer, steps=36_000)
+    config = replace(training, out=tmp_path, outer=outer, workers=2, threads_per_worker=3)
+    model, _ = initial_model(training.model, "none", 0)
+    start = Optimization(training.model, model.state_dict(), initial_rates(model, training.rates))
+    checkpoints.save(tmp_path, 18_000, start, checkpoints.learned_state(start, outer))
+    text = what_would_run(config)
+    assert "one task: 2.00 s on this CPU, 3 thread(s)\nmemory: 1.5 GB" in text
+    assert "done: 18,000 outer steps" in text
+    assert "time: about 20.0 hours on workers like this machine, 120.0 core hours in all" in text
+
+
+def test_what_is_measured_is_a_task_of_the_training(training: MetaTraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(dry_run, "meta_gradient", lambda *arguments: seen.append(arguments))
+    plan = replace(training.plan, train_frames=2, test_frames=3)
+    what_would_run(replace(training, plan=plan, order="second", T=4))
+    assert len(seen) == 2
+    *_, form, train, test, weights, _, order = seen[0]
+    assert (form, order, weights) == ("log", "second", (0, 0, 0, 0, 1))
+    assert [len(batch.targets) for batch in (train(0), test)] == [2, 3]
+
+
+def test_steps_from_a_range_are_measured_in_their_middle(
+    training: MetaTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(dry_run, "meta_gradient", lambda *arguments: seen.append(arguments))
+    what_would_run(replace(training, min_T=2, T=6))
+    assert seen[0][6] == (0, 0, 0, 0, 1)
+
+
+def test_parent_without_data(training: MetaTraining) -> None:
+    plain = Training(model=training.model, outer=replace(training.outer, steps=10))
+    text = what_would_run(plain)
+    assert "data: none named" in text
+    assert "learning rates" not in text
+    assert "10 outer steps of 4 tasks, 4 for each of 1 worker(s)" in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there(training: MetaTraining) -> None:
+    with pytest.raises(BadInput, match="--gpu True: this machine has no GPU"):
+        what_would_run(replace(training, gpu=True))
+
+
+@pytest.mark.parametrize("preset", ["default", "e-osvos-10", "e-osvos-50", "e-osvos-50-ona", "e-osvos-100-ona"])
+def test_evaluations(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
+    """Twelve objects in three frames each; a step takes a minute, one of an adaptation two, a frame a quarter."""
+    model, _ = initial_model(training.model, "none", 0)
+    save(Optimization(training.model, model.state_dict(), initial_rates(model, training.rates)), tmp_path / "c")
+    measured, ran = iter((60.0, 120.0, 15.0) * 3), []
+    monkeypatch.setattr(dry_run, "_seconds", lambda task, gpu: (ran.append(task()), next(measured))[1])
+    evaluation = replace(EVALUATION[preset], checkpoint=tmp_path / "c", data=training.data)
+    text = what_would_be_evaluated(evaluation)
+    assert f"data: {training.data}, 4 sequences, 12 objects, 36 frames of them" in text
+    assert "60.00 s for a fine-tuning step, 15.00 s for a frame" in text
+    T, config = evaluation.T, evaluation.segmentation
+    adapting = 36 / config.online_interval * config.online_steps * 120 if config.online_interval else 0
+    hours = (12 * max(T) * 60 + len(T) * 36 * 15 + adapting) / 3600
+    assert f"time: about {hours:.1f} hours in all for one task" in text
+    with_rates = replace(evaluation, T=(0, 2), learning_rate=(0.1, 0.2, 0.3), segmentation=BARE)
+    hours = (3 * 12 * 2 * 60 + (1 + 3) * 36 * 15) / 3600
+    assert f"time: about {hours:.1f} hours" in what_would_be_evaluated(with_rates)
+    assert ("s for an online adaptation" in text) == (config.online_interval > 0)
+    assert "none named" in what_would_be_evaluated(replace(evaluation, data=""))
+    assert len(ran) == 9
+
+
+def test_the_papers_preset_is_the_releases() -> None:
+    paper = META["paper"]
+    assert (paper.T, paper.outer.meta_batch, paper.outer.learning_rate, paper.outer.rates_learning_rate) == (
+        5,
+        4,
+        1e-5,
+        1e-5,
+    )
+    assert (paper.rates.rate_level, paper.rates.rate_form, paper.rates.initial_rate, paper.rates.rate_spread) == (
+        "neuron",
+        "linear",
+        1e-3,
+        0.5,
+    )
+    assert (paper.model.backbone, paper.model.normalization, paper.backbone_weights) == ("resnet50", "group", "coco")
+    assert (paper.outer.betas, paper.outer.weight_decay) == ((0.9, 0.999), 1e-3)
+    assert (paper.outer.clip_norm, paper.outer.rates_clip_norm) == (float("inf"), float("inf"))
+    assert (paper.plan.frames, paper.plan.paste, paper.model.soft_mask_targets) == ("two", 0, True)
+    assert [paper.outer.factor(step) for step in (0, paper.outer.steps - 1)] == [1, 1]
+
+
+def test_steps_with_and_without_the_multi_step_loss_are_measured_by_their_shares(
+    training: MetaTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[tuple[float, ...]] = []
+    monkeypatch.setattr(dry_run, "meta_gradient", lambda *arguments: weights.append(arguments[6]))
+    monkeypatch.setattr(
+        dry_run, "_seconds", lambda task, _: task() or (10.0 if sum(map(bool, weights[-1])) > 1 else 2.0)
+    )
+    multi = replace(training, multi_step=0.25, T=3, outer=replace(training.outer, steps=8))
+    assert "one task: 4.00 s" in what_would_run(multi)
+    assert weights == [(0, 0, 0, 1), pytest.approx((0, 1 / 3, 1 / 3, 1 / 3))]
