@@ -1,5 +1,6 @@
 """Logging to MLflow from a thread, so that work never waits for a server that does not answer."""
 
+import logging
 import queue
 import threading
 import time
@@ -11,6 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from cluster.tracking.run import Tracker, one_line
 from eosvos.errors import BadInput
+
+log = logging.getLogger(__name__)
 
 TOO_SLOW, TOO_MANY = 408, 429
 """The HTTP statuses below 500 of what may work later."""
@@ -95,13 +98,13 @@ class BackgroundTracker:
             except Exception as error:
                 if _temporary(error):
                     if answers:
-                        print(f"MLflow does not answer, the work goes on ({one_line(error)})")
+                        log.warning("MLflow does not answer, the work goes on (%s)", one_line(error))
                     answers = False
                     self._given_up.wait(self._retry_every)
                     continue
                 self.refused.append(one_line(error))
             if not answers:
-                print("MLflow answers again")
+                log.info("MLflow answers again")
             self._last_answer = self._clock()
             return
 

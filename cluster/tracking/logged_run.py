@@ -1,64 +1,79 @@
-"""The MLflow run of an evaluation or a sweep: what both log of themselves, and how both end."""
+"""The MLflow run of a training, an evaluation, a sweep or an ablation: one way to begin it, one way to end it."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from cluster.tracking.background import SILENCE, BackgroundTracker
 from cluster.tracking.run import RUN_FILE, Tracker
 from eosvos.config import flattened, to_dict
-from eosvos.data.parquet import EncodedDataset
 from eosvos.files import write_whole
+
+log = logging.getLogger(__name__)
 
 INPUTS, TAGS = "mlflow_inputs", "mlflow_tags.json"
 """In a run's folder: what its results depend on, and where they come from."""
 CHILDREN = "mlflow"
-"""In a run's folder: which of MLflow's runs is whose, of those below its own."""
+"""In a run's folder: the MLflow runs below its own, a folder for each."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What MLflow is told of a run when it is opened.
+
+    Attributes:
+        experiment: its name.
+        name: of the run.
+        config: a frozen dataclass; its fields are the run's parameters.
+        inputs: what the results depend on beside the configuration; with other inputs it is another run.
+        tags: where the results come from; None where nothing is computed, so that those of before hold.
+        data: address, hash and purpose (``training``, ``evaluation``) of each dataset.
+    """
+
+    experiment: str
+    name: str
+    config: Any
+    inputs: str
+    tags: Mapping[str, str] | None
+    data: tuple[tuple[str, str, str], ...] = ()
 
 
 @contextmanager
-def logged_run(
-    uri: str,
-    experiment: str,
-    config: Any,
-    dataset: EncodedDataset,
-    inputs: str,
-    tags: Mapping[str, str] | None,
-    console: Console,
-    silence: float = SILENCE,
-) -> Iterator[BackgroundTracker]:
+def logged_run(uri: str, folder: Path, facts: RunFacts, silence: float = SILENCE) -> Iterator[BackgroundTracker]:
     """Logs in the background while the block works, and waits at its end until all is logged, or MLflow is silent.
 
-    The run is that of before where the folder's results are of the same ``inputs``. It ends as failed where the block
+    The run is that of before where the folder's results are of the same inputs. It ends as failed where the block
     raises or says so.
 
     Args:
         uri: of the tracking server.
-        experiment: its name.
-        config: with ``out``, a folder in which nobody else works.
-        dataset: of the configuration's ``data``.
-        inputs: what the results depend on beside the configuration.
-        tags: where the results come from; None where nothing is computed, so that those of before hold.
-        console: is told what is not logged.
+        folder: of the run, in which nobody else works.
+        facts: what is logged at once.
         silence: seconds without an answer after which the end does not wait.
     """
-    folder: Path = config.out
-    _forget_run_of_other(inputs, folder)
+    _forget_run_of_other(facts.inputs, folder)
+    tags = facts.tags
     if tags is not None:
-        write_whole(folder / TAGS, json.dumps(tags).encode())
+        write_whole(folder / TAGS, json.dumps(dict(tags)).encode())
     elif (folder / TAGS).is_file():
         tags = json.loads((folder / TAGS).read_text())
     known = dict(tags or {})
-    parameters = flattened(to_dict(config))
-    background = BackgroundTracker(partial(Tracker, uri, experiment, folder.name, folder, parameters))
+    parameters = flattened(to_dict(facts.config))
+
+    def open_run() -> Tracker:
+        tracker = Tracker(uri, facts.experiment, facts.name, folder, parameters)
+        log.info("MLflow: %s, run %s", uri, tracker.run_id)
+        return tracker
+
+    background = BackgroundTracker(open_run)
     background.do(lambda tracker: tracker.tags(known))
-    background.do(lambda tracker: tracker.dataset(config.data, dataset.hash, "evaluation"))
+    for address, digest, purpose in facts.data:
+        background.do(lambda tracker, own=(address, digest, purpose): tracker.dataset(*own))  # type: ignore[misc]
     try:
         yield background
     except BaseException:
@@ -66,11 +81,9 @@ def logged_run(
         raise
     finally:
         if not background.close(silence):
-            console.print(f"MLflow does not answer at {uri}: not all is logged; the same command again logs the rest")
+            log.warning("MLflow does not answer at %s: not all is logged; the same command again logs the rest", uri)
         for refused in background.refused:
-            console.print(f"MLflow at {uri} does not take something: {refused}")
-        if background.run_id is not None:
-            console.print(f"MLflow: {uri}, run {background.run_id}")
+            log.warning("MLflow at %s does not take something: %s", uri, refused)
 
 
 def _forget_run_of_other(inputs: str, folder: Path) -> None:

@@ -8,15 +8,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+from cluster.tracking.registry import register
 from eosvos.errors import BadInput
 from eosvos.files import write_whole
 from eosvos.paths import is_submitted_job
@@ -80,15 +79,10 @@ def _bad_address(uri: str) -> Iterator[None]:
 
 GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for a run that is not there, or is deleted."""
-BEST_ALIAS = "best"
-"""Of the version of a registered model with the highest score."""
 
 
 class Tracker:
-    """One MLflow run, continued by whoever works in the same run folder again.
-
-    As a context it ends with its block, as failed where that raises.
-    """
+    """One MLflow run, continued by whoever works in the same run folder again."""
 
     def __init__(self, uri: str, experiment: str, name: str, folder: Path, params: Mapping[str, Any]) -> None:
         """Opens the run that ``folder`` remembers at ``uri``, or a new one.
@@ -107,17 +101,6 @@ class Tracker:
                 self._client.log_batch(self.run_id, params=own)
         self._system: SystemMetricsMonitor | None = None
         self._uri, self._experiment_name = uri, experiment
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: TracebackType | None) -> None:
-        try:
-            self.end(failed=error is not None)
-        except MlflowException as refused:
-            if error is None:
-                raise
-            print(f"MLflow does not know that the run has ended ({one_line(refused)})")  # beside what is raised
 
     def child(self, name: str, folder: Path, params: Mapping[str, Any]) -> "Tracker":
         """A run below this one, as MLflow's UI shows it; continued as this one is, by what ``folder`` remembers."""
@@ -191,15 +174,6 @@ class Tracker:
         for start in range(0, len(batch), 1000):  # MLflow's limit for one request
             self._client.log_batch(self.run_id, metrics=batch[start : start + 1000])
 
-    def metrics_or_later(self, rows: list[tuple[int, Mapping[str, float]]]) -> list[tuple[int, Mapping[str, float]]]:
-        """As ``metrics``, for long work that must go on without its tracking server; returns what is still to log."""
-        try:
-            self.metrics(rows)
-        except MlflowException as error:
-            print(f"MLflow does not answer; {len(rows)} rows of metrics wait ({one_line(error)})")
-            return rows
-        return []
-
     def last_step(self, name: str) -> int:
         """The newest step at which the metric ``name`` is logged, 0 where it is not."""
         return max((metric.step for metric in self._client.get_metric_history(self.run_id, name)), default=0)
@@ -227,44 +201,8 @@ class Tracker:
         self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def register(self, model: str, artifact: str, score: float, scored_on: Mapping[str, str]) -> int:
-        """Registers an artifact of the run as a new version of a model.
-
-        The alias ``best`` is with the best of the versions that were scored on the same. Where it is with one that was
-        scored on something else, it stays, as the scores cannot be compared; that is said.
-
-        Args:
-            model: name of the registered model.
-            artifact: name of the file, which was uploaded.
-            score: the higher the better.
-            scored_on: tags that say what the score is of.
-
-        Returns:
-            the version; that of an earlier call where the run is registered already.
-        """
-        known = self._client.search_model_versions(f"run_id = '{self.run_id}'")
-        version = known[0] if known else self._new_version(model, artifact, score, scored_on)
-        comparable = {
-            str(other.version): float(other.tags["score"])
-            for other in self._client.search_model_versions(f"name = '{model}'")
-            if scored_on.items() <= other.tags.items()
-        }
-        holder = self._client.get_registered_model(model).aliases.get(BEST_ALIAS)
-        if holder is None or str(holder) in comparable:
-            best = max(comparable, key=lambda number: (comparable[number], -int(number)))
-            self._client.set_registered_model_alias(model, BEST_ALIAS, best)
-        else:
-            print(f"{model}: the alias {BEST_ALIAS} stays with version {holder}, which was scored on something else")
-        return int(version.version)
-
-    def _new_version(self, model: str, artifact: str, score: float, scored_on: Mapping[str, str]) -> ModelVersion:
-        try:
-            self._client.create_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        source = f"{self._client.get_run(self.run_id).info.artifact_uri}/{artifact}"
-        tags = {"score": str(score), **scored_on}
-        return self._client.create_model_version(model, source, self.run_id, tags)
+        """As ``registry.register``, of this run."""
+        return register(self._client, self.run_id, model, artifact, score, scored_on)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Uploads a file, into a folder of the run's artifacts where one is named."""

@@ -1,30 +1,56 @@
 """Configuration of trainings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import tyro
 
 from eosvos.data.config import AugmentationConfig, PlanConfig
-from eosvos.draws import Stream
 from eosvos.learning.config import Order, OuterConfig, RatesConfig
-from eosvos.learning.meta_gradient import last_only, multi_step
 from eosvos.model.config import ModelConfig
+from eosvos.paths import absolute_address, absolute_path
 from eosvos.segmentation.config import SegmentationConfig
 
-PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
+if TYPE_CHECKING:
+    from eosvos.learning.learner import Learner, MetaLearner, ParentLearner
+
+PLACEMENT = ("workers", "threads_per_worker", "gpu", "checkpoint_every")
 """Fields that say where and how a training runs, not what it computes; a resumed run may change them."""
 
 
 @dataclass(frozen=True)
+class ValidationSettings:
+    """How a training is validated on the sequences that it holds out.
+
+    Attributes:
+        T: numbers of fine-tuning steps; the last one decides which checkpoint is best.
+        every: outer steps between validations; the last step has one too.
+        last_step: of the training.
+        frames: of each sequence, at most.
+        segmentation: test time.
+    """
+
+    T: tuple[int, ...]
+    every: int
+    last_step: int
+    frames: int
+    segmentation: SegmentationConfig
+
+    def is_due(self, step: int) -> bool:
+        """Whether the state after ``step`` outer steps is to be validated."""
+        return step > 0 and (step % self.every == 0 or step == self.last_step)
+
+
+@dataclass(frozen=True)
 class Training:
-    """A parent's training; the base of meta-training."""
+    """What every training has; a ``ParentTraining`` or a ``MetaTraining``."""
+
+    job: ClassVar[str]
+    """Name of the command, and of MLflow's experiment."""
 
     data: str = ""
     """Encoded dataset to train on: a folder or URI that jobs/encode_dataset.py wrote."""
-    out: Path | None = None
-    """Run folder; runs/<job>/<preset> by default. The same command on the same folder resumes."""
     seed: int = 0
     """Of everything random."""
     backbone_weights: str = "coco"
@@ -54,10 +80,42 @@ class Training:
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out: must be at least 0 and below 1, got {self.held_out}")
 
+    @property
+    def start(self) -> Path | None:
+        """The checkpoint to start from instead of the initial weights."""
+        return None
+
+    @property
+    def validation(self) -> ValidationSettings | None:
+        """None where nothing is validated while the training runs."""
+        return None
+
+    def with_absolute_paths(self) -> Self:
+        """Raises BadInput for relative paths in a submitted job."""
+        return replace(self, data=absolute_address(self.data, "--data"))
+
+    def learner(self) -> "Learner":
+        """What is learned, and how."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ParentTraining(Training):
+    """A parent's training."""
+
+    job: ClassVar[str] = "parent_train"
+
+    def learner(self) -> "ParentLearner":
+        from eosvos.learning.learner import ParentLearner  # late, so that a configuration is read without torch
+
+        return ParentLearner(self.seed, learns_statistics=self.backbone_weights == "none")
+
 
 @dataclass(frozen=True)
 class MetaTraining(Training):
     """Meta-training of the initialization and its learning rates (e-OSVOS, Meinhardt and Leal-Taixé 2020)."""
+
+    job: ClassVar[str] = "meta_train"
 
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 5
     """Fine-tuning steps of the inner loop."""
@@ -93,21 +151,24 @@ class MetaTraining(Training):
             raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
 
     @property
-    def steps_named(self) -> str:
-        """T, or the range it is drawn from, for people."""
-        return f"{self.min_T} to {self.T}" if self.min_T else str(self.T)
+    def start(self) -> Path | None:
+        return self.parent
 
-    def inner_steps(self, epoch: int, index: int) -> int:
-        """Of a task, named by its epoch and index."""
-        if self.min_T == 0:
-            return self.T
-        return int(Stream.INNER_STEPS.numpy(self.seed, epoch, index).integers(self.min_T, self.T + 1))
+    @property
+    def validation(self) -> ValidationSettings | None:
+        if self.held_out == 0:
+            return None
+        return ValidationSettings(
+            (0, self.T), self.validate_every, self.outer.steps, self.validation_frames, self.segmentation
+        )
 
-    def loss_weights(self, step: int, inner_steps: int) -> tuple[float, ...]:
-        """Of the test losses after 0 to ``inner_steps`` inner steps, in outer step ``step``, counted from 0."""
-        annealing = self.multi_step * self.outer.steps
-        return multi_step(inner_steps, step / annealing) if step < annealing else last_only(inner_steps)
+    def with_absolute_paths(self) -> Self:
+        absolute = super().with_absolute_paths()
+        return replace(absolute, parent=self.parent and absolute_path(self.parent, "--parent"))
 
-    def validates_at(self, step: int) -> bool:
-        """Whether the state after ``step`` outer steps is to be validated."""
-        return self.held_out > 0 and step > 0 and (step % self.validate_every == 0 or step == self.outer.steps)
+    def learner(self) -> "MetaLearner":
+        from eosvos.learning.learner import MetaLearner  # late, so that a configuration is read without torch
+
+        return MetaLearner(
+            self.T, self.min_T, self.order, self.multi_step, self.outer.steps, self.rates, self.seed
+        )

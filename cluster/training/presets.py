@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from cluster.training.config import MetaTraining, Training
+from cluster.training.config import MetaTraining, ParentTraining
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
@@ -15,8 +15,8 @@ _DAVIS_AUGMENTATION = AugmentationConfig(
 )
 _DAVIS_PLAN = PlanConfig(paste=0.75)
 
-PARENT: dict[str, Training] = {
-    "demo": Training(
+PARENT: dict[str, ParentTraining] = {
+    "demo": ParentTraining(
         backbone_weights="none",
         workers=2,
         checkpoint_every=50,
@@ -25,7 +25,7 @@ PARENT: dict[str, Training] = {
         augmentation=AugmentationConfig(rotation=0.0, scale=(1.0, 1.0), hue=0.0, channel_permutation=1.0),
         outer=OuterConfig(steps=350, meta_batch=4, learning_rate=1e-3),
     ),
-    "davis2016-small": Training(
+    "davis2016-small": ParentTraining(
         backbone_weights="imagenet",
         workers=2,
         held_out=0.16,
@@ -81,7 +81,7 @@ META: dict[str, MetaTraining] = {
 """Of jobs/meta_train.py."""
 
 
-def trainings(preset: str, data: str, backbone_weights: str = "") -> tuple[Training, MetaTraining]:
+def trainings(preset: str, data: str, backbone_weights: str = "") -> tuple[ParentTraining, MetaTraining]:
     """Parent and meta-training of a preset on encoded data, from other initial weights where some are named.
 
     Raises:

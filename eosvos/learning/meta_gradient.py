@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,48 +17,20 @@ HEADS = "roi_heads."
 """First letters of the parameters that ``second_in_heads`` differentiates twice."""
 
 
-@dataclass(frozen=True)
-class MetaGradient:
-    """Of one task; what ``meta_gradient`` gives.
-
-    Attributes:
-        initialization: gradient of the test loss after T steps with respect to the initialization, one tensor per
-            trainable parameter.
-        rates: the same with respect to what is learned of the learning rates, in its shapes.
-        loss_at_0: test loss of the initialization itself.
-        loss_at_T: test loss after T steps.
-    """
-
-    initialization: list[Tensor]
-    rates: list[Tensor]
-    loss_at_0: float
-    loss_at_T: float
-
-    @property
-    def finite(self) -> bool:
-        """False where a loss or a gradient is not finite: such a task must be dropped."""
-        return math.isfinite(self.loss_at_0 + self.loss_at_T) and all(
-            bool(torch.isfinite(g).all()) for g in (*self.initialization, *self.rates)
-        )
-
-
 def meta_gradient(
     model: MaskRCNN,
-    initialization: list[Tensor],
-    rates: list[Tensor],
-    form: Form,
+    learned: Learned,
     train: Batch,
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
     order: Order,
-) -> MetaGradient:
+) -> TaskGradient:
     """Fine-tune on ``train``, then differentiate the loss on ``test``.
 
     Args:
-        model: left holding other parameters.
-        initialization: values to start from, one per trainable parameter in the model's order.
-        rates, form: what is learned of the learning rates, as in ``LearningRates``.
+        model: is left holding other parameters.
+        learned: the initialization to start from, and the learning rates.
         train: frames and masks to fine-tune on.
         test: frames and masks to do well on.
         weights: of the test loss after 0 to T inner steps, T + 1 values; ``last_only`` or ``multi_step``.
@@ -67,6 +38,7 @@ def meta_gradient(
         order: ``first`` takes the step gradients as constants, ``second`` differentiates them too, and
             ``second_in_heads`` does so with respect to the RoI heads alone, as the authors' release can.
     """
+    initialization, rates, form = learned.initialization_views, learned.rates_views, learned.form
     load_parameters(model, initialization)
     with torch.no_grad():
         loss_at_0 = float(model.loss(test, Stream.TEST_LOSS.torch(*seed)))
@@ -75,9 +47,9 @@ def meta_gradient(
     result = differentiate(model, inner_rates, train, test, weights, seed)
     if result is None:
         zeros, no_rates = ([torch.zeros_like(value) for value in values] for values in (initialization, rates))
-        return MetaGradient(zeros, no_rates, loss_at_0, math.nan)
+        return TaskGradient(zeros, no_rates, Losses(loss_at_0, math.nan))
     d_initialization, d_rates, loss_at_T = result
-    return MetaGradient(d_initialization, gradient_of_values(rates, form, d_rates), loss_at_0, loss_at_T)
+    return TaskGradient(d_initialization, gradient_of_values(rates, form, d_rates), Losses(loss_at_0, loss_at_T))
 
 
 def last_only(T: int) -> tuple[float, ...]:

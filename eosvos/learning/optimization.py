@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -51,6 +52,10 @@ class Optimization:
         model.load_state_dict(self.initialization)
         return model
 
+    def parameter_names(self) -> list[str]:
+        """Of the trainable parameters, in the model's order."""
+        return [name for name, _ in skeleton(self.config).named_parameters()]
+
     def fine_tuning_rates(self) -> list[Tensor]:
         """Learning rates, one tensor per trainable parameter, broadcastable to it, in the model's order.
 
@@ -59,8 +64,7 @@ class Optimization:
         """
         if self.rates is None:
             raise BadInput("this checkpoint is a parent and has no learning rates; give one with --learning-rate")
-        count = len(list(self.model().parameters())) if self.rates.level == "single" else len(self.rates.learned)
-        return applied(list(self.rates.learned.values()), self.rates.form, count)
+        return applied(list(self.rates.learned.values()), self.rates.form, len(self.parameter_names()))
 
     def with_single_rate(self, rate: float) -> "Optimization":
         """The same initialization with ``rate`` for everything.
@@ -69,7 +73,18 @@ class Optimization:
             ValueError: a rate that is not above 0.
         """
         config = RatesConfig(rate_level="single", rate_form="linear", initial_rate=rate)
-        return replace(self, rates=initial_rates(self.model(), config))
+        like = self.initialization[self.parameter_names()[0]]
+        return replace(self, rates=initial_rates(skeleton(self.config), config, like=like))
+
+
+@cache
+def skeleton(config: ModelConfig) -> MaskRCNN:
+    """A model without memory or values, for its names and shapes; made once for each configuration."""
+    with torch.device("meta"):
+        model = MaskRCNN(config)
+        if config.normalization == "group":
+            to_group_norm(model)
+    return model
 
 
 def save(optimization: Optimization, path: Path, half: bool = False) -> None:
@@ -149,10 +164,9 @@ def load(path: Path) -> Optimization:
     optimization = Optimization(
         config, initialization, None, {key: value for key, value in header.items() if key not in own}
     )
-    try:
-        parameters = dict(optimization.model().named_parameters())
-    except RuntimeError as error:
-        raise BadInput(f"{path}: its tensors do not fit its own model ({str(error).splitlines()[0]})") from error
+    if misfit := _misfit(initialization, skeleton(config).state_dict()):
+        raise BadInput(f"{path}: its tensors do not fit its own model ({misfit}); train it again")
+    parameters = optimization.parameter_names()
     if not values:
         return optimization
     kind = header.get("rates")
@@ -164,6 +178,18 @@ def load(path: Path) -> Optimization:
     # The file sorts its tensors; everybody else goes by the model's order.
     ordered = {name: values[name] for name in names}
     return replace(optimization, rates=LearningRates(ordered, kind["level"], kind["form"]))
+
+
+def _misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """The first tensor that is missing, too much, or of another shape; empty where all fit."""
+    for name in sorted({*tensors, *expected}):
+        if name not in tensors:
+            return f"{name} is missing"
+        if name not in expected:
+            return f"it has no {name}"
+        if tensors[name].shape != expected[name].shape:
+            return f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
+    return ""
 
 
 def differing_fields(one: ModelConfig, other: ModelConfig) -> str:

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +75,37 @@ class Learned:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
 
+class Losses(NamedTuple):
+    """Test losses of a task: before fine-tuning and after it. A parent's loss is both."""
+
+    at_0: float
+    at_T: float
+
+
+@dataclass(frozen=True)
+class TaskGradient:
+    """What one task adds to an outer step.
+
+    Attributes:
+        initialization: gradient with respect to the initialization, one tensor per trainable parameter.
+        rates: the same with respect to what is learned of the learning rates, in its shapes; none for a parent.
+        losses: of the task.
+        statistics: of live batch normalization, mean and variance of each layer.
+    """
+
+    initialization: list[Tensor]
+    rates: list[Tensor]
+    losses: Losses
+    statistics: list[Tensor] = field(default_factory=list)
+
+    @property
+    def finite(self) -> bool:
+        """False where a loss or a gradient is not finite: such a task must not count."""
+        return math.isfinite(sum(self.losses)) and all(
+            bool(torch.isfinite(g).all()) for g in (*self.initialization, *self.rates)
+        )
+
+
 class GradientSum:
     """Gradients of tasks added up in one flat buffer, which travels in a single all-reduce.
 
@@ -92,28 +125,22 @@ class GradientSum:
         self._initialization_views = _views(self.initialization, like.initialization_views)
         self._rates_views = _views(self.rates, like.rates_views)
 
-    def add(
-        self,
-        slot: int,
-        initialization: list[Tensor],
-        rates: list[Tensor],
-        loss_at_0: float,
-        loss_at_T: float,
-        statistics: list[Tensor] | None = None,
-    ) -> None:
-        """Adds the task in a slot of the meta-batch."""
-        torch._foreach_add_(self._initialization_views, initialization)
-        if rates:
-            torch._foreach_add_(self._rates_views, rates)
-        if statistics:
-            torch._foreach_add_(self.statistics, statistics)
-        self._slots[slot] = self._slots.new_tensor([1.0, loss_at_0, loss_at_T])
+    def add(self, slot: int, gradient: TaskGradient) -> None:
+        """Adds the task in a slot of the meta-batch, unless its losses or gradients are not finite."""
+        if not gradient.finite:
+            return
+        torch._foreach_add_(self._initialization_views, gradient.initialization)
+        if gradient.rates:
+            torch._foreach_add_(self._rates_views, gradient.rates)
+        if gradient.statistics:
+            torch._foreach_add_(self.statistics, gradient.statistics)
+        self._slots[slot] = self._slots.new_tensor([1.0, *gradient.losses])
 
-    def mean(self) -> list[tuple[float, float] | None]:
+    def mean(self) -> list[Losses | None]:
         """Turns the sums of gradients and statistics into means over the kept tasks; with none kept they stay 0.
 
         Returns:
-            per slot of the meta-batch the test losses at 0 and at T, or None where the task was dropped.
+            per slot of the meta-batch its losses, or None where the task does not count.
         """
         slots = self._slots.tolist()
         kept = sum(is_kept > 0 for is_kept, _, _ in slots)
@@ -121,7 +148,7 @@ class GradientSum:
             self.initialization /= kept
             self.rates /= kept
             self._statistics /= kept
-        return [(at_0, at_T) if is_kept > 0 else None for is_kept, at_0, at_T in slots]
+        return [Losses(at_0, at_T) if is_kept > 0 else None for is_kept, at_0, at_T in slots]
 
     def clear(self) -> None:
         """Back to an empty sum."""

@@ -37,7 +37,9 @@ class LearningRates:
         return f"{self.count:,} ({self.level}, {self.form})"
 
 
-def initial_rates(model: nn.Module, config: RatesConfig, seed: int = 0) -> LearningRates:
+def initial_rates(
+    model: nn.Module, config: RatesConfig, seed: int = 0, like: Tensor | None = None
+) -> LearningRates:
     """Learning rates to start from, of the parameters' type and on their device.
 
     Level ``neuron``: a weight (O, I, kh, kw) gets (O, 1, 1, 1), a bias (O,) gets (O,); affine parameters of
@@ -47,12 +49,14 @@ def initial_rates(model: nn.Module, config: RatesConfig, seed: int = 0) -> Learn
         model: whose trainable parameters get rates.
         config: level, form and initial values.
         seed: of the random factors.
+        like: a tensor of the rates' type and device; the model's first parameter by default.
     """
+    like = next(model.parameters()) if like is None else like
     draws = torch.Generator().manual_seed(seed)
     values: dict[str, Tensor] = {}
     for name, shape in _shapes(model, config.rate_level).items():
         factor = 1 + config.rate_spread * (2 * torch.rand(shape, generator=draws, dtype=torch.float64) - 1)
-        rate = (config.initial_rate * factor).to(next(model.parameters()))
+        rate = (config.initial_rate * factor).to(like)
         values[name] = rate.log() if config.rate_form == "log" else rate
     return LearningRates(values, config.rate_level, config.rate_form)
 

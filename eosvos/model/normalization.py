@@ -1,7 +1,7 @@
 """Normalization that fine-tuning on one image can live with: group, or batch with frozen statistics."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -97,6 +97,14 @@ def update_statistics(norms: Sequence[FrozenBatchNorm], seen: Sequence[Tensor]) 
     """Moves the running statistics a tenth of the way (torch's default) to ``seen``, in the order of the above."""
     for running, value in zip(running_statistics(norms), seen, strict=True):
         running.lerp_(value, 0.1)
+
+
+def has_initial_statistics(state: Mapping[str, Tensor]) -> bool:
+    """Whether a model's state dict has batch normalization whose running statistics nobody has found yet."""
+    means, variances = (
+        [value for name, value in state.items() if name.endswith(ending)] for ending in ("running_mean", "running_var")
+    )
+    return bool(means) and not any(mean.any() for mean in means) and all(bool((v == 1).all()) for v in variances)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
