@@ -2,12 +2,15 @@
 
 import argparse
 import contextlib
+import dataclasses
 import errno
 import io
 import itertools
+import logging
+import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,39 +98,67 @@ def _parse(
     preset = known.preset if presets else ""
     if presets and preset not in presets:
         raise BadInput(f"{flag} {preset}: no such preset; choose one of {', '.join(presets)}")
-    default = presets.get(preset)
+    default = presets[preset] if presets else _without_default(kind)
     if known.config is not None:
         default = merged(kind, default, read_json(known.config), str(known.config))
-    style = (tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes)
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    shown = io.StringIO()
+    printed, refused = (io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding) for _ in range(2))
     try:
-        with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, args=rest, description=description, config=style, **given), preset
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(refused):
+            style = (tyro.conf.OmitArgPrefixes,)
+            return tyro.cli(kind, args=rest, description=description, config=style, default=default), preset
     except SystemExit as left:
         if left.code == 0:
+            print(_with_usage(_content(printed), default, f"[{flag} NAME] " if presets else ""), end="")
             raise
-        raise BadInput(f"{_first_of_box(shown.getvalue())}; --help lists all flags") from None
+        raise BadInput(f"{_first_of_box(_content(refused))}; --help lists all flags") from None
+
+
+def _without_default(kind: type[Config]) -> Config:
+    """All defaults, with ``tyro.MISSING`` in the fields that have none."""
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    needed = [own for own in fields if own.default is own.default_factory is dataclasses.MISSING]
+    return kind(**{own.name: tyro.MISSING for own in needed})
+
+
+def _with_usage(text: str, default: Any, preset: str) -> str:
+    """The text of ``--help`` with the common case in its first line: what is needed, then the preset, then the rest."""
+    if not text.startswith("usage: "):
+        return text  # a completion for the shell
+    needed = [own.name for own in dataclasses.fields(default) if getattr(default, own.name) is tyro.MISSING]
+    shown = [re.findall(rf"(?m)^\W*(--{name.replace('_', '-')} \S+)", text)[-1] for name in needed]
+    program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else sys.argv[0]
+    common = "".join(f"{flag} " for flag in shown)
+    return f"usage: {program} {common}{preset}[options]\n" + text.partition("\n")[2]
+
+
+def _content(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 def _first_of_box(box: str) -> str:
     """tyro's message in one line: of its box, with frames or dashes, the text below the title up to the next rule."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    blocks = itertools.groupby(lines, lambda line: bool(line.strip("─-")))
-    return " ".join(next((block for is_text, block in blocks if is_text), ()))
+    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
+    blocks = itertools.groupby(lines, lambda line: bool(line.strip("─-+")))
+    text = " ".join(next((block for is_text, block in blocks if is_text), ()))
+    if text.startswith("Missing from "):
+        return f"{', '.join(re.findall(r'--[a-z-]+', text))}: missing, but needed"
+    return text
 
 
 def run(command: Callable[[], None], resumes: bool = True) -> None:
     """Run a command and exit: 0 done, 1 failed while working, 2 bad input (one line).
 
-    What failed is said with the traceback, parts that failed in one line.
+    What failed is said with the traceback, parts that failed in one line. Messages of the loggers ``eosvos`` and
+    ``cluster``, from ``INFO`` up, are printed as they are.
 
     Args:
         command: what to run.
         resumes: the same command again goes on where this one was interrupted; said where that happens.
     """
     try:
-        command()
+        with _messages_printed():
+            command()
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -146,3 +177,27 @@ def run(command: Callable[[], None], resumes: bool = True) -> None:
     except Exception:
         traceback.print_exc()
         sys.exit(1)
+
+
+class _Printed(logging.Handler):
+    """Prints messages to what is ``sys.stdout`` at that moment, which a progress bar or a test may have replaced."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
+@contextlib.contextmanager
+def _messages_printed() -> Iterator[None]:
+    """For the loggers of this project; afterwards they are as they were."""
+    loggers = [logging.getLogger(name) for name in ("eosvos", "cluster")]
+    before = [(logger.level, logger.propagate, logger.handlers) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # MLflow gives the root a handler, which would say all of it again
+        logger.handlers = [_Printed()]
+    try:
+        yield
+    finally:
+        for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.propagate, logger.handlers = propagate, handlers

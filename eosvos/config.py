@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
-
 from eosvos.errors import BadInput
 
 Config = TypeVar("Config")
@@ -56,18 +54,25 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], source: str) -> Config:
-    """``base`` with the (nested) fields of ``changes`` in place of its own; without ``base``, over the defaults.
+    """``base`` with the fields of ``changes`` in place of its own; without ``base``, over the defaults.
+
+    Args:
+        kind: a dataclass.
+        base: what fields have that are not named.
+        changes: nested as the configuration is, or flat: a field of an inner dataclass by its own name alone.
+        source: of the changes, for messages.
 
     Raises:
         BadInput: a field that ``kind`` does not have, or a value that it refuses.
     """
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type  # late: half of a command's start
+
     types = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
+    changes = _nested(kind, changes, source)
     for key, value in changes.items():
-        if key not in types:
-            raise BadInput(f"{source}: unknown field {key!r}; known are {', '.join(types)}")
         declared = types[key]
-        if isinstance(declared, type) and dataclasses.is_dataclass(declared) and isinstance(value, dict):
+        if _is_config(declared) and isinstance(value, dict):
             values[key] = merged(declared, getattr(base, key, None), value, source)
             continue
         if isinstance(value, list):
@@ -86,6 +91,53 @@ def merged(kind: type[Config], base: Config | None, changes: Mapping[str, Any], 
         return dataclasses.replace(base, **values) if base is not None else kind(**values)  # type: ignore[type-var]
     except (TypeError, ValueError) as error:
         raise BadInput(f"{source}: {error}") from error
+
+
+def _nested(kind: type, changes: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """``changes`` with every field of an inner dataclass, given by its name alone, where it belongs."""
+    known = typing.get_type_hints(kind)
+    nested = {key: value for key, value in changes.items() if key in known}
+    for key in changes.keys() - known.keys():
+        places = _places(kind, key.replace("-", "_"))
+        if not places:
+            raise BadInput(f"{source}: unknown field {key!r}; known are {', '.join(known)}")
+        if len(places) > 1:
+            several = " and ".join(".".join((*place, key)) for place in places)
+            raise BadInput(f"{source}: {key!r} can be {several}; give the outer one")
+        (place,) = places
+        field = key.replace("-", "_")
+        inner: dict[str, Any] = {field: changes[key]}
+        for outer in reversed(place):
+            inner = {outer: inner}
+        nested = _joined(nested, inner, source)
+    return nested
+
+
+def _places(kind: type, field: str, around: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Names of the dataclasses around each field of this name, from outside in; not those that no flag sets."""
+    found = [around] if field in typing.get_type_hints(kind) else []
+    for name, declared in typing.get_type_hints(kind, include_extras=True).items():
+        bare, *notes = typing.get_args(declared) if hasattr(declared, "__metadata__") else (declared,)
+        if _is_config(bare) and not any(repr(note) == "Suppress" for note in notes):
+            found += _places(bare, field, (*around, name))
+    return found
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Both as one. Raises BadInput for a field that is in both."""
+    result = dict(first)
+    for key, value in second.items():
+        if key not in result:
+            result[key] = value
+        elif isinstance(result[key], dict) and isinstance(value, dict):
+            result[key] = _joined(result[key], value, source)
+        else:
+            raise BadInput(f"{source}: {key}: is given twice; leave one out")
+    return result
+
+
+def _is_config(declared: Any) -> bool:
+    return isinstance(declared, type) and dataclasses.is_dataclass(declared)
 
 
 def _type_name(declared: Any) -> str:

@@ -77,7 +77,7 @@ def test_without_presets(config: Callable[[Any], str]) -> None:
 
 
 def test_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = ["-T", "0", "--out", "a/b", "--gpu", "True", "--widths", "4", "5", "--kind", "fancy"]
+    given = ["-T", "0", "--out", "a/b", "--gpu", "--widths", "4", "5", "--kind", "fancy"]
     expected = Command(name="small", T=0, out=Path("a/b"), gpu=True, inner=Inner(10, (4, 5), "fancy"))
     assert _parsed(*given)[0] == expected
     monkeypatch.setattr("sys.argv", ["command.py", *given])
