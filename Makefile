@@ -28,4 +28,4 @@ lint: setup
 	$(BIN)/mypy
 
 demo: setup
-	$(BIN)/python jobs/demo.py --fair $(if $(filter-out 0,$(FAIR)),True,False)
+	$(BIN)/python jobs/demo.py $(if $(filter-out 0,$(FAIR)),--fair,--no-fair)

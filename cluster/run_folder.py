@@ -32,7 +32,9 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
         different = [
             f"{name} ({before.get(name)} there, {after.get(name)} now)"
             for name in sorted({*before, *after})
-            if before.get(name) != after.get(name) and name not in free
+            if before.get(name) != after.get(name)
+            and name not in free
+            and (name in after or before[name])  # an option that is gone changes nothing where it was off
         ]
         if different:
             raise BadInput(

@@ -107,8 +107,7 @@ def worker_resources(workers: int, gpu: bool) -> WorkerResources:
         raise BadInput(f"--workers {workers}: the cluster has {cpus:g} CPUs, which is too few; ask for fewer workers")
     if gpu and total("GPU") < workers:
         raise BadInput(
-            f"--workers {workers} --gpu True: the cluster has {total('GPU'):g} GPUs; ask for fewer workers, "
-            "or --gpu False"
+            f"--workers {workers} --gpu: the cluster has {total('GPU'):g} GPUs; ask for fewer workers, or --no-gpu"
         )
     resources = {"CPU": worker_cpus} | ({"GPU": 1.0} if gpu else {})
     return WorkerResources(resources, max(cpus / workers - worker_cpus, DATA_TASK_CPUS))

@@ -56,9 +56,9 @@ def main() -> None:
     console.print(f"{', '.join(f'{count} {split}' for split, count in SEQUENCES.items())} synthetic sequences in {out}")
     data = {split: demo_video(out, split) for split in SEQUENCES}
     console.rule("parent")
-    parent = train(replace(PARENT["demo"], data=str(data["train"]), out=out / "parent"))
+    parent = train(replace(PARENT["demo"], data=str(data["train"])), out / "parent")
     console.rule("meta-training")
-    train(replace(META["demo"], data=str(data["train"]), out=out / "meta", parent=parent))
+    train(replace(META["demo"], data=str(data["train"]), parent=parent), out / "meta")
     meta, segmentation = out / "meta" / BEST, META["demo"].segmentation
     console.rule("evaluation on unseen sequences")
     evaluations = {

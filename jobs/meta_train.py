@@ -1,15 +1,12 @@
 """Meta-train: learn an initialization and one learning rate per neuron so that T fine-tuning steps segment."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.training.checkpoints import BEST
 from cluster.training.config import MetaTraining
-from cluster.training.driver import train
-from cluster.training.dry_run import what_would_run
 from cluster.training.presets import META
-from eosvos.cli import parse_preset, run, take_switch
+from eosvos.cli import parse_preset, run
 from eosvos.config import to_dict
 
 DESCRIPTION = """Meta-train on an encoded dataset. The same command again resumes.
@@ -19,21 +16,38 @@ Examples:
         --parent runs/parent_train/davis2016-small/last.safetensors
     ray job submit --working-dir . --runtime-env runtime_env.yaml -- python jobs/meta_train.py \\
         --preset davis2016-small --data /shared/data/fit --out /shared/runs/meta
-    python jobs/meta_train.py --preset paper --data runs/data/fit --gpu False --dry-run
+    python jobs/meta_train.py --preset paper --data runs/data/fit --no-gpu --dry-run
 
---dry-run: print what would run, and stop: data, model, memory, steps, and the time to expect.
 """
 
 
+@dataclass(frozen=True)
+class MetaTrain:
+    """What to train on, how, and where."""
+
+    training: MetaTraining = MetaTraining()
+    out: Path | None = None
+    """Run folder; runs/meta_train/PRESET by default. The same command on the same folder resumes."""
+    dry_run: bool = False
+    """Print what would run, and stop: data, model, memory, steps, and the time to expect."""
+
+
+PRESETS = {name: MetaTrain(training) for name, training in META.items()}
+
+
 def main() -> None:
-    dry_run, arguments = take_switch("--dry-run")
-    training, preset = parse_preset(MetaTraining, META, DESCRIPTION, arguments)
-    training = replace(training, out=training.out or Path("runs/meta_train") / preset)
-    print(json.dumps(to_dict(training), indent=2))
-    if dry_run:
-        print(what_would_run(training))
+    config, preset = parse_preset(MetaTrain, PRESETS, DESCRIPTION)
+    # Late, so that --help is quick.
+    from cluster.training.checkpoints import BEST
+    from cluster.training.driver import train
+    from cluster.training.dry_run import what_would_run
+
+    training, folder = config.training, config.out or Path("runs/meta_train") / preset
+    print(json.dumps(to_dict(training) | {"out": str(folder)}, indent=2))
+    if config.dry_run:
+        print(what_would_run(training, folder))
         return
-    last = train(training)
+    last = train(training, folder)
     print(f"last checkpoint: {last}")
     if training.held_out > 0:
         print(f"best checkpoint: {last.with_name(BEST)}")

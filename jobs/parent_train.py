@@ -1,14 +1,12 @@
 """Train a parent: Mask R-CNN as a plain segmenter of the targets, the start of meta-training."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.training.config import Training
-from cluster.training.driver import train
-from cluster.training.dry_run import what_would_run
+from cluster.training.config import ParentTraining
 from cluster.training.presets import PARENT
-from eosvos.cli import parse_preset, run, take_switch
+from eosvos.cli import parse_preset, run
 from eosvos.config import to_dict
 
 DESCRIPTION = """Train a parent on an encoded dataset. The same command again resumes.
@@ -16,19 +14,36 @@ DESCRIPTION = """Train a parent on an encoded dataset. The same command again re
 Example:
     python jobs/parent_train.py --preset davis2016-small --data runs/data/fit --backbone-weights mobilenet.safetensors
 
---dry-run: print what would run, and stop: data, model, memory, steps, and the time to expect.
 """
 
 
+@dataclass(frozen=True)
+class ParentTrain:
+    """What to train on, how, and where."""
+
+    training: ParentTraining = ParentTraining()
+    out: Path | None = None
+    """Run folder; runs/parent_train/PRESET by default. The same command on the same folder resumes."""
+    dry_run: bool = False
+    """Print what would run, and stop: data, model, memory, steps, and the time to expect."""
+
+
+PRESETS = {name: ParentTrain(training) for name, training in PARENT.items()}
+
+
 def main() -> None:
-    dry_run, arguments = take_switch("--dry-run")
-    training, preset = parse_preset(Training, PARENT, DESCRIPTION, arguments)
-    training = replace(training, out=training.out or Path("runs/parent_train") / preset)
-    print(json.dumps(to_dict(training), indent=2))
-    if dry_run:
-        print(what_would_run(training))
+    config, preset = parse_preset(ParentTrain, PRESETS, DESCRIPTION)
+    # Late, so that --help is quick.
+    from cluster.training.driver import train
+    from cluster.training.dry_run import what_would_run
+
+    training, folder = config.training, config.out or Path("runs/parent_train") / preset
+    print(json.dumps(to_dict(training) | {"out": str(folder)}, indent=2))
+    if config.dry_run:
+        print(what_would_run(training, folder))
         return
-    print(f"last checkpoint: {train(training)}")
+    last = train(training, folder)
+    print(f"last checkpoint: {last}")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main() -> None:
     elif optimization.rates is None and (config.T > 0 or config.segmentation.online_interval > 0):
         raise BadInput(f"{checkpoint}: a parent has no learning rates of its own; give one with --learning-rate")
     if config.gpu and not torch.cuda.is_available():
-        raise BadInput("--gpu True: this machine has no GPU; leave the flag out")
+        raise BadInput("--gpu: this machine has no GPU; leave the flag out")
     clip = open_clip(video)
     masks = open_masks(mask, clip, config.corrections)
     if config.threads:
@@ -136,7 +136,7 @@ def _description(clip: Clip, masks: MaskFiles) -> str:
     )
     text = f"{clip.source}: {clip.size[1]}x{clip.size[0]}, {clip.count} frames; objects: {objects}"
     if corrections := _tunings(masks) - len(masks.objects):
-        text += f"; {corrections} corrections (--corrections False leaves them out)"
+        text += f"; {corrections} corrections (--no-corrections leaves them out)"
     if clip.frame_names is None and 0 not in masks and 1 in masks:
         text += "; no mask is of frame 0, the first one of a video file: rename the masks if they are counted from 1"
     return text

@@ -16,7 +16,7 @@ from cluster.evaluation.setup import PLACEMENT, Prepared, prepared, resolved
 from cluster.evaluation.tasks import Masks, evaluate_sequences, sequence_of, tasks_at_once
 from cluster.failures import failure
 from cluster.tracking.background import SILENCE, BackgroundTracker
-from cluster.tracking.logged_run import logged_run
+from cluster.tracking.logged_run import RunFacts, logged_run
 from cluster.tracking.provenance import run_of, run_tags
 from cluster.tracking.run import Tracker, check_answers, tracking_uri
 from eosvos.data.sequence import Sequence
@@ -119,9 +119,9 @@ def _evaluate(ready: Prepared, uri: str, console: Console, silence: float = SILE
             done = len(ready.names) - len(missing)
             console.print(f"{ready.out}: {done} of {len(ready.names)} sequences are evaluated already", highlight=False)
         tags = _tags(ready) if missing else None
-        with logged_run(
-            uri, "evaluate", evaluation, ready.dataset, ready.journal.inputs, tags, console, silence
-        ) as background:
+        data = ((evaluation.data, ready.dataset.hash, "evaluation"),)
+        facts = RunFacts("evaluate", ready.out.name, evaluation, ready.journal.inputs, tags, data)
+        with logged_run(uri, ready.out, facts, silence) as background:
             for entry in entries.values():
                 _log_sequence(background, entry)
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +14,8 @@ from cluster.evaluation.config import Evaluation
 from cluster.evaluation.driver import evaluate
 from cluster.experiments.ablation_rows import AblationRow
 from cluster.experiments.comparison import chosen_rates
-from cluster.tracking.run import Tracker, tracking_uri
+from cluster.tracking.logged_run import RunFacts, logged_run
+from cluster.tracking.run import Tracker, check_answers, tracking_uri
 from cluster.training import checkpoints, progress
 from cluster.training.config import MetaTraining, Training
 from cluster.training.driver import train
@@ -62,9 +64,11 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
     if any(row.meta is None and row.parent.held_out == 0 for row in rows):
         raise BadInput("--held-out: the parent's rate is searched for on held-out sequences; hold some out")
     uri = tracking_uri()
-    tracker = Tracker(uri, "ablation", ablation.out.name, ablation.out, {"data": ablation.data, "rows": len(rows)})
+    check_answers(uri)
+    ablation.out.mkdir(parents=True, exist_ok=True)
+    facts = RunFacts("ablation", ablation.out.name, ablation, "", {"rows": str(len(rows))})
     summary: list[Row] = []
-    with tracker:
+    with logged_run(uri, ablation.out, facts) as background:
         first: list[Row] = []
         for number, row in enumerate(rows, 1):
             console.rule(f"row {number} of {len(rows)}: {row.name}, T={row.T}")
@@ -86,17 +90,21 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
             )
             name = f"{row.name}, T={row.T}"
             folder = ablation.out / "rows" / name.replace(" ", "_").replace("+_", "")
-            child = tracker.child(name, folder, _parameters(row))
-            logged = {name: value for name, value in summary[-1].items() if name in LOGGED and value is not None}
-            child.metrics([(0, logged)])
-            child.end()
+            logged = {key: value for key, value in summary[-1].items() if key in LOGGED and value is not None}
+            background.do(partial(_log_row, name=name, folder=folder, parameters=_parameters(row), values=logged))
         write_table(summary, ablation.out, "ablation")
         (ablation.out / "ablation.md").write_text(_markdown(summary, ablation.seeds))
         for name in ("ablation.md", "ablation.csv"):
-            tracker.artifact(ablation.out / name)
+            background.do(partial(Tracker.artifact, path=ablation.out / name))
     console.print(_terminal(summary))
-    console.print(f"table: {ablation.out / 'ablation.md'}\nMLflow: {uri}, run {tracker.run_id}")
+    console.print(f"table: {ablation.out / 'ablation.md'}")
     return summary
+
+
+def _log_row(parent: Tracker, name: str, folder: Path, parameters: dict[str, object], values: dict[str, float]) -> None:
+    child = parent.child(name, folder, parameters)
+    child.metrics([(0, values)])
+    child.end()
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ def _outcome(
 ) -> _Outcome:
     """Trains and evaluates the row with one seed."""
     out = ablation.out / f"seed-{seed}"
-    parent = train(_parent(row, seed, out))
+    parent = train(*_parent(row, seed, out))
     single: tuple[float, ...] = ()
     if row.meta is None:
         searched = tuple(other.T for other in rows if other.meta is None)
@@ -131,14 +139,13 @@ def _outcome(
         chosen = chosen_rates(parent, row.parent.data, searched, ablation.rates, folder, console, row.segmentation)
         checkpoint, single = parent, tuple(rate for rate, steps in chosen.items() if row.T in steps)
     else:
-        training = _meta(row.meta, parent, seed, out)
+        training, run = _meta(row.meta, parent, seed, out)
         if row.same_time:
             reference = next(other.meta for other in rows if other.meta is not None)
-            steps = _steps_of_same_time(training, _meta(reference, parent, seed, out))
-            assert training.out is not None
-            same_time = training.out.with_name(f"{training.out.name}-same-time")
-            training = replace(training, outer=replace(training.outer, steps=steps), out=same_time)
-        last = train(training)
+            steps = _steps_of_same_time((training, run), _meta(reference, parent, seed, out))
+            training = replace(training, outer=replace(training.outer, steps=steps))
+            run = run.with_name(f"{run.name}-same-time")
+        last = train(training, run)
         checkpoint = last.with_name(checkpoints.BEST) if row.meta.held_out > 0 else last
     # One evaluation for all T of a checkpoint, as later steps go on from earlier ones; a searched rate has its own.
     alike = [other.T for other in rows if replace(other, name=row.name, published=row.published, T=row.T) == row]
@@ -173,29 +180,29 @@ def _model(training: Training) -> str:
     return f"{training.model.normalization}-{training.model.mask_loss}"
 
 
-def _parent(row: AblationRow, seed: int, out: Path) -> Training:
-    return replace(row.parent, seed=seed, out=out / f"parent-{_model(row.parent)}")
+def _parent(row: AblationRow, seed: int, out: Path) -> tuple[Training, Path]:
+    return replace(row.parent, seed=seed), out / f"parent-{_model(row.parent)}"
 
 
-def _meta(meta: MetaTraining, parent: Path, seed: int, out: Path) -> MetaTraining:
+def _meta(meta: MetaTraining, parent: Path, seed: int, out: Path) -> tuple[MetaTraining, Path]:
     order = "" if meta.order == "first" else f"-{meta.order}"
     multi = "-multi" if meta.multi_step else ""
     folder = out / f"meta-{_model(meta)}-{meta.rates.rate_level}{order}{multi}"
-    return replace(meta, seed=seed, parent=parent, out=folder)
+    return replace(meta, seed=seed, parent=parent), folder
 
 
-def _steps_of_same_time(training: MetaTraining, reference: MetaTraining) -> int:
+def _steps_of_same_time(training: tuple[Training, Path], reference: tuple[Training, Path]) -> int:
     """Outer steps of ``training`` that take as long as all of ``reference``; both have run for the pace to be known."""
-    own, other = (progress.read(train(one).parent) for one in (training, reference))
+    own, other = (progress.read(train(*one).parent) for one in (training, reference))
     return steps_of_same_time(own, other)
 
 
-def steps_of_same_time(rows: Sequence[progress.Row], reference: Sequence[progress.Row]) -> int:
+def steps_of_same_time(rows: Sequence[progress.StepRow], reference: Sequence[progress.StepRow]) -> int:
     """Outer steps at the pace of one training's progress in the time of all of another's at its own."""
     return max(round(len(reference) * _pace(reference) / _pace(rows)), 1)
 
 
-def _pace(rows: Sequence[progress.Row]) -> float:
+def _pace(rows: Sequence[progress.StepRow]) -> float:
     """Seconds of an outer step: the interquartile mean, as a few steps are held up by other work.
 
     Not the median, as the first half of a training with a multi-step loss has slower steps than the second. The first

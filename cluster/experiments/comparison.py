@@ -11,9 +11,11 @@ from rich.table import Table
 
 from cluster.evaluation.config import Evaluation
 from cluster.evaluation.driver import evaluate
+from cluster.run_folder import CONFIG_FILE
 from cluster.training import checkpoints, progress
-from cluster.training.config import MetaTraining, Training
+from cluster.training.config import MetaTraining, ParentTraining
 from cluster.training.driver import COMPLETE, train
+from eosvos.config import read_json
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.metrics.table import (
@@ -75,7 +77,7 @@ class Comparison:
     """Test time of both."""
 
 
-def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
+def train_pair(parent: ParentTraining, meta: MetaTraining, folder: Path) -> Pair:
     """Trains parent, meta-training and fair parent in ``folder``, or goes on where they were.
 
     The fair parent has the parent's configuration and as many steps as fill the time of the other two; one that is
@@ -86,23 +88,24 @@ def train_pair(parent: Training, meta: MetaTraining, folder: Path) -> Pair:
     """
     if meta.held_out == 0 or parent.held_out != meta.held_out:
         raise BadInput("--held-out: a comparison chooses on held-out sequences; give both trainings the same share")
-    start = train(replace(parent, out=folder / "parent"))
-    train(replace(meta, out=folder / "meta", parent=start))
+    start = train(parent, folder / "parent")
+    train(replace(meta, parent=start), folder / "meta")
     spent = _seconds(folder / "parent") + _seconds(folder / "meta")
     steps = fair_steps(progress.read(folder / "parent"), spent)
     if (folder / FAIR_FOLDER / COMPLETE).is_file() and _seconds(folder / FAIR_FOLDER) >= spent:
         steps = progress.read(folder / FAIR_FOLDER)[-1]["step"]
-    fair = train(replace(parent, outer=replace(parent.outer, steps=steps), out=folder / FAIR_FOLDER))
+    fair = train(replace(parent, outer=replace(parent.outer, steps=steps)), folder / FAIR_FOLDER)
     return Pair(meta.seed, folder / "meta" / checkpoints.BEST, fair, spent, _seconds(folder / FAIR_FOLDER))
 
 
 def finished_seeds(out: Path) -> list[int]:
     """The seeds whose trainings are done in ``out``, which has a folder ``seed-N`` for each."""
     folders = (path.parent.parent for path in out.glob(f"seed-*/{FAIR_FOLDER}/{COMPLETE}"))
-    return [int(path.name.removeprefix("seed-")) for path in folders if (path / "meta" / COMPLETE).is_file()]
+    done = [path / "meta" for path in folders if (path / "meta" / COMPLETE).is_file()]
+    return [int(read_json(path / CONFIG_FILE)["seed"]) for path in done]
 
 
-def fair_steps(rows: Sequence[progress.Row], seconds: float) -> int:
+def fair_steps(rows: Sequence[progress.StepRow], seconds: float) -> int:
     """Outer steps that fill ``seconds`` at the median pace of a training's progress, with a margin."""
     pace: float = statistics.median(row["seconds"] for row in rows)
     return math.ceil(MARGIN * seconds / pace)

@@ -24,7 +24,7 @@ from cluster.sweep.rungs import SECONDS, SEQUENCES, ParetoRungs
 from cluster.sweep.space import Setting, settings
 from cluster.sweep.trial import CACHE, SETTING, SharedByTrials, evaluation_of, run_trial
 from cluster.tracking.background import BackgroundTracker
-from cluster.tracking.logged_run import logged_run
+from cluster.tracking.logged_run import RunFacts, logged_run
 from cluster.tracking.provenance import run_of, run_tags
 from cluster.tracking.run import Tracker, check_answers, tracking_uri
 from eosvos.data.parquet import open_dataset
@@ -65,9 +65,11 @@ def sweep(config: Sweep, console: Console) -> SweepResults:
     order = tuple(int(index) for index in Stream.SEQUENCE_ORDER.numpy(config.seed).permutation(indices))
     shared = SharedByTrials(config, dataset, order, journal.inputs)
     tags = run_tags(dataset.hash, world_size=str(tasks_at_once(hardest)), checkpoint_run=run_of(config.checkpoint))
+    data = ((config.data, dataset.hash, "evaluation"),)
+    facts = RunFacts("sweep", config.out.name, config, journal.inputs, tags, data)
     with (
         run_folder.claimed(config.out, config, free=FREE),
-        logged_run(uri, "sweep", config, dataset, journal.inputs, tags, console) as background,
+        logged_run(uri, config.out, facts) as background,
     ):
         background.do(Tracker.watch_system)
         progress = _tune(config, to_try, shared, optimization, background, console)

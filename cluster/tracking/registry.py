@@ -44,13 +44,13 @@ def register(
         best = max(comparable, key=lambda number: (comparable[number], -int(number)))
         client.set_registered_model_alias(model, BEST_ALIAS, best)
     else:
-        log.info("%s: the alias %s stays with version %s, which was scored on something else", model, BEST_ALIAS, holder)
+        log.info(
+            "%s: the alias %s stays with version %s, which was scored on something else", model, BEST_ALIAS, holder
+        )
     return int(version.version)
 
 
-def _new_version(
-    client: MlflowClient, run_id: str, model: str, artifact: str, tags: Mapping[str, str]
-) -> ModelVersion:
+def _new_version(client: MlflowClient, run_id: str, model: str, artifact: str, tags: Mapping[str, str]) -> ModelVersion:
     try:
         client.create_registered_model(model)
     except MlflowException as error:

@@ -25,7 +25,7 @@ KEEP = 2
 
 def learned_state(optimization: Optimization, config: OuterConfig) -> Learned:
     """The initialization and learning rates of an Optimization, ready for outer steps."""
-    names = [name for name, _ in optimization.model().named_parameters()]
+    names = optimization.parameter_names()
     initialization, rates = [optimization.initialization[name] for name in names], optimization.rates
     if rates is None:
         return Learned(initialization, [], config)
@@ -88,13 +88,17 @@ def candidates(folder: Path) -> list[int]:
 def load(folder: Path, step: int, device: torch.device) -> tuple[Optimization, dict[str, Tensor]]:
     """The Optimization and the optimizer's tensors after ``step`` outer steps, on ``device``."""
     optimization = optimizations.load(_file(folder, step))
+    return on_device(optimization, device), read_safetensors(_optimizer(folder, step))[0]
+
+
+def on_device(optimization: Optimization, device: torch.device) -> Optimization:
+    """A copy whose tensors are on ``device``."""
     rates = optimization.rates
-    moved = replace(
+    return replace(
         optimization,
         initialization={name: value.to(device) for name, value in optimization.initialization.items()},
         rates=rates and replace(rates, learned={name: value.to(device) for name, value in rates.learned.items()}),
     )
-    return moved, read_safetensors(_optimizer(folder, step))[0]
 
 
 def facts(folder: Path, step: int) -> Mapping[str, Any]:
@@ -104,7 +108,7 @@ def facts(folder: Path, step: int) -> Mapping[str, Any]:
 
 def current(optimization: Optimization, learned: Learned, step: int) -> Optimization:
     """``optimization`` with the values of ``learned``."""
-    names = [name for name, _ in optimization.model().named_parameters()]
+    names = optimization.parameter_names()
     initialization = optimization.initialization | dict(zip(names, learned.initialization_views, strict=True))
     rates = optimization.rates
     if rates is not None:

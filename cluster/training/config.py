@@ -15,8 +15,9 @@ from eosvos.segmentation.config import SegmentationConfig
 if TYPE_CHECKING:
     from eosvos.learning.learner import Learner, MetaLearner, ParentLearner
 
-PLACEMENT = ("workers", "threads_per_worker", "gpu", "checkpoint_every")
-"""Fields that say where and how a training runs, not what it computes; a resumed run may change them."""
+PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
+"""Fields that say where and how a training runs, not what it computes; a resumed run may change them. Folders of older
+versions have ``out``."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,4 @@ class MetaTraining(Training):
     def learner(self) -> "MetaLearner":
         from eosvos.learning.learner import MetaLearner  # late, so that a configuration is read without torch
 
-        return MetaLearner(
-            self.T, self.min_T, self.order, self.multi_step, self.outer.steps, self.rates, self.seed
-        )
+        return MetaLearner(self.T, self.min_T, self.order, self.multi_step, self.outer.steps, self.rates, self.seed)

@@ -6,24 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cluster.evaluation.config import Evaluation
 from cluster.evaluation.setup import chosen
 from cluster.training import checkpoints
-from cluster.training.config import MetaTraining, Training
+from cluster.training.config import Training
 from cluster.training.worker import stream_config
-from eosvos.data.augment import input_size
+from eosvos.data.augment import TaskFrames, input_size
+from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import open_dataset
-from eosvos.data.tasks import learnable
+from eosvos.data.tasks import Task, learnable
 from eosvos.draws import generator
 from eosvos.errors import BadInput
 from eosvos.learning.inner_loop import gradient
-from eosvos.learning.meta_gradient import meta_gradient
-from eosvos.learning.optimization import load
-from eosvos.learning.parent import parent_gradient
-from eosvos.learning.rates import initial_rates
+from eosvos.learning.optimization import Optimization, load
 from eosvos.model.backbones import count_parameters
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.model.weights import initial_model
@@ -32,14 +32,14 @@ TYPICAL_SIZE = (480, 854)
 """(H, W) of a frame, where no dataset is named."""
 
 
-def what_would_run(training: Training) -> str:
+def what_would_run(training: Training, folder: Path) -> str:
     """Some lines of text. Nothing is written, and no Ray is started; one task is measured on this machine.
 
     Raises:
         BadInput: a dataset that cannot be used, or no GPU where one is asked for.
     """
     if training.gpu and not torch.cuda.is_available():
-        raise BadInput("--gpu True: this machine has no GPU to measure a task on; add --gpu False for a dry run")
+        raise BadInput("--gpu: this machine has no GPU to measure a task on; add --no-gpu for a dry run")
     size, data = _data(training)
     height, width = input_size(size, training.model.short_side, training.model.long_side)
     model, _ = initial_model(training.model, "none", training.seed)
@@ -47,18 +47,19 @@ def what_would_run(training: Training) -> str:
         data,
         f"model: {training.model.backbone}, {count_parameters(model):,} parameters, frames {_by((height, width))}",
     ]
-    if isinstance(training, MetaTraining):
-        lines.append(f"learning rates: {initial_rates(model, training.rates, training.seed)}")
-    seconds, gigabytes = _measured(model, size, training)
+    optimization = _started(training, model)
+    if optimization.rates is not None:
+        lines.append(f"learning rates: {optimization.rates}")
+    seconds, gigabytes = _measured(model, optimization, size, training)
     threads = "" if training.gpu else f", {training.threads_per_worker} thread(s)"
     lines.append(f"one task: {seconds:.2f} s on this {'GPU' if training.gpu else 'CPU'}{threads}")
     lines.append(f"memory: {gigabytes:.1f} GB per worker")
     steps, tasks = training.outer.steps, training.outer.meta_batch
     own = -(-tasks // training.workers)
     lines.append(f"steps: {steps:,} outer steps of {tasks} tasks, {own} for each of {training.workers} worker(s)")
-    done = checkpoints.latest(training.out) if training.out else None
+    done = checkpoints.latest(folder)
     if done:
-        lines.append(f"done: {done:,} outer steps, in {training.out}")
+        lines.append(f"done: {done:,} outer steps, in {folder}")
     hours = (steps - (done or 0)) * own * seconds / 3600
     paid = hours * training.workers * (1 if training.gpu else training.threads_per_worker)
     lines.append(
@@ -158,15 +159,27 @@ def _data(training: Training) -> tuple[tuple[int, int], str]:
     return (image.shape[-2], image.shape[-1]), text
 
 
-def _measured(model: MaskRCNN, size: tuple[int, int], training: Training) -> tuple[float, float]:
+def _started(training: Training, model: MaskRCNN) -> Optimization:
+    """What the training starts from, with the values of ``model``; statistics are as if a parent had found some."""
+    state = model.state_dict()
+    values = {name: value + 1 if name.endswith("running_mean") else value for name, value in state.items()}
+    return training.learner().start(Optimization(training.model, values, None), "a checkpoint")
+
+
+def _measured(
+    model: MaskRCNN, optimization: Optimization, size: tuple[int, int], training: Training
+) -> tuple[float, float]:
     """Seconds of a task as the training has them on average, and peak memory in GB (the GPU's on a GPU)."""
     device = torch.device("cuda" if training.gpu else "cpu")
+    learned = checkpoints.learned_state(checkpoints.on_device(optimization, device), training.outer)
+    frames, plan = _frames(size, training.plan), training.plan
+    task = Task(0, 0, 0, 0, 1, (0,) * (plan.train_frames + plan.test_frames), plan.train_frames, None)
     with _threads(training.threads_per_worker):
         model.to(device)
-        annealed = training.multi_step if isinstance(training, MetaTraining) else 0.0
-        seconds = (1 - annealed) * _seconds(_task(model, size, training, training.outer.steps - 1), training.gpu)
-        if annealed > 0:  # the test loss counts after every inner step
-            seconds += annealed * _seconds(_task(model, size, training, 0), training.gpu)
+        seconds = sum(
+            share * _seconds(partial(learner.gradient, model, learned, frames, task, 0), training.gpu)
+            for share, learner in training.learner().phases()
+        )
     # A worker also holds the sum of its tasks' gradients and two moments of the optimizer.
     state = 3 * sum(value.numel() * value.element_size() for value in model.parameters())
     peak = torch.cuda.max_memory_allocated() if training.gpu else _resident()
@@ -184,19 +197,10 @@ def _seconds(task: Callable[[], object], gpu: bool) -> float:
     return seconds
 
 
-def _task(model: MaskRCNN, size: tuple[int, int], training: Training, step: int) -> Callable[[], object]:
-    """One task of an outer step of the training, on noise."""
-    start = [value.detach().clone() for value in model.parameters()]
-    if not isinstance(training, MetaTraining):
-        both = _batch(model, size, training.plan.train_frames + training.plan.test_frames)
-        return partial(parent_gradient, model, start, both, (0,))
-    test = _batch(model, size, training.plan.test_frames)
-    rates = list(initial_rates(model, training.rates, training.seed).learned.values())
-    mean = round((training.min_T + training.T) / 2) if training.min_T else training.T
-    weights = training.loss_weights(step, mean)
-    form = training.rates.rate_form
-    train = _batch(model, size, training.plan.train_frames)
-    return partial(meta_gradient, model, start, rates, form, train, test, weights, (0,), training.order)
+def _frames(size: tuple[int, int], plan: PlanConfig) -> TaskFrames:
+    image, mask = _noise(size)
+    counts = plan.train_frames, plan.test_frames
+    return TaskFrames(*(torch.stack([part] * count) for count in counts for part in (image, mask)))
 
 
 def _resident() -> int:
@@ -205,12 +209,16 @@ def _resident() -> int:
 
 
 def _batch(model: MaskRCNN, size: tuple[int, int], count: int) -> Batch:
-    """Frames of noise, with an object of half their height and width."""
+    image, mask = _noise(size)
+    return model.batch([image] * count, [mask] * count)
+
+
+def _noise(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """A frame (3, H, W) uint8 of noise, and the mask (H, W) uint8 of an object of half its height and width."""
     height, width = size
     mask = torch.zeros(size, dtype=torch.uint8)
     mask[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 1
-    image = torch.randint(0, 256, (3, *size), generator=generator(0), dtype=torch.uint8)
-    return model.batch([image] * count, [mask] * count)
+    return torch.randint(0, 256, (3, *size), generator=generator(0), dtype=torch.uint8), mask
 
 
 def _time(hours: float) -> str:

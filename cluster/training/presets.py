@@ -7,7 +7,6 @@ from cluster.training.config import MetaTraining, ParentTraining
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
-from eosvos.model.weights import initial_model
 from eosvos.segmentation.config import SegmentationConfig
 
 _DAVIS_AUGMENTATION = AugmentationConfig(
@@ -82,13 +81,8 @@ META: dict[str, MetaTraining] = {
 
 
 def trainings(preset: str, data: str, backbone_weights: str = "") -> tuple[ParentTraining, MetaTraining]:
-    """Parent and meta-training of a preset on encoded data, from other initial weights where some are named.
-
-    Raises:
-        BadInput: weights that do not fit the preset's model.
-    """
+    """Parent and meta-training of a preset on encoded data, from other initial weights where some are named."""
     weights = backbone_weights or PARENT[preset].backbone_weights
-    initial_model(PARENT[preset].model, weights, 0)
     return (
         replace(PARENT[preset], data=data, backbone_weights=weights),
         replace(META[preset], data=data, backbone_weights=weights),

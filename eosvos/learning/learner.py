@@ -124,9 +124,7 @@ class ParentLearner:
         images, masks = [*frames.train_images, *frames.test_images], [*frames.train_masks, *frames.test_masks]
         load_parameters(model, learned.initialization_views)
         loss, gradients = gradient(model, model.batch(images, masks), generator(self.seed, task.epoch, task.index))
-        return TaskGradient(
-            gradients, [], Losses(float(loss), float(loss)), seen_statistics(self._live(model))
-        )
+        return TaskGradient(gradients, [], Losses(float(loss), float(loss)), seen_statistics(self._live(model)))
 
     def _live(self, model: MaskRCNN) -> list[FrozenBatchNorm]:
         return frozen_batch_norms(model) if self.learns_statistics else []
@@ -226,7 +224,7 @@ class MetaLearner:
             return measures
         at_0, at_T = (sum(values) / len(counted) for values in zip(*counted, strict=True))
         helped = sum(one.at_T < one.at_0 for one in counted) / len(counted)
-        return measures | {"loss_at_0": at_0, "helped": helped, "loss_at_T": at_T, "gain": at_0 - at_T}
+        return {**measures, "loss_at_0": at_0, "helped": helped, "loss_at_T": at_T, "gain": at_0 - at_T}
 
     def task_losses(self, losses: Losses | None) -> TaskLosses:
         return {"loss_at_0": losses and losses.at_0, "loss_at_T": losses and losses.at_T}

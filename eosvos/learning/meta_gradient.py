@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from eosvos.draws import Stream, generator
-from eosvos.learning.config import Form, Order
+from eosvos.learning.config import Order
 from eosvos.learning.inner_loop import fine_tune, gradient, load_parameters
+from eosvos.learning.outer_loop import Learned, Losses, TaskGradient
 from eosvos.learning.rates import applied, gradient_of_values
 from eosvos.model.mask_rcnn import Batch, MaskRCNN, total
 

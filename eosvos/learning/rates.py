@@ -37,9 +37,7 @@ class LearningRates:
         return f"{self.count:,} ({self.level}, {self.form})"
 
 
-def initial_rates(
-    model: nn.Module, config: RatesConfig, seed: int = 0, like: Tensor | None = None
-) -> LearningRates:
+def initial_rates(model: nn.Module, config: RatesConfig, seed: int = 0, like: Tensor | None = None) -> LearningRates:
     """Learning rates to start from, of the parameters' type and on their device.
 
     Level ``neuron``: a weight (O, I, kh, kw) gets (O, 1, 1, 1), a bias (O,) gets (O,); affine parameters of

@@ -98,7 +98,7 @@ def test_a_cluster_that_grows_counts_what_it_may_grow_to(
     monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0}}])
     assert (largest("CPU"), largest("GPU")) == (4.0, 1.0)  # of one node: a task runs on one
     assert worker_resources(4, gpu=True).worker == {"CPU": 1.0, "GPU": 1.0}
-    with pytest.raises(BadInput, match="--workers 5 --gpu True: the cluster has 4 GPUs"):
+    with pytest.raises(BadInput, match="--workers 5 --gpu: the cluster has 4 GPUs"):
         worker_resources(5, gpu=True)
 
 

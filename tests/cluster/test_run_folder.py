@@ -61,7 +61,7 @@ def test_the_fields_that_differ_are_named(training: MetaTraining, tmp_path: Path
 
 def test_where_and_how_may_differ(training: MetaTraining, tmp_path: Path) -> None:
     claim(tmp_path, training)
-    other = replace(training, workers=7, threads_per_worker=3, gpu=True, checkpoint_every=9, out=Path("/elsewhere"))
+    other = replace(training, workers=7, threads_per_worker=3, gpu=True, checkpoint_every=9)
     check(tmp_path, other, free=PLACEMENT)
 
 
@@ -74,6 +74,16 @@ def test_a_field_that_is_newer_than_the_run_has_its_default_there(training: Meta
     without = replace(training.segmentation, box_propagation=False)
     with pytest.raises(BadInput, match=r"segmentation\.box_propagation \(True there, False now\)"):
         check(tmp_path, replace(training, segmentation=without))
+
+
+def test_a_field_that_is_gone_was_off_there_or_is_named(training: MetaTraining, tmp_path: Path) -> None:
+    claim(tmp_path, training)
+    values = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(values | {"out": "/old/place", "inner_transforms": 0}))
+    check(tmp_path, training, free=PLACEMENT)
+    (tmp_path / "config.json").write_text(json.dumps(values | {"inner_transforms": 2}))
+    with pytest.raises(BadInput, match=r"differs in inner_transforms \(2 there, None now\)"):
+        check(tmp_path, training, free=PLACEMENT)
 
 
 def test_a_folder_of_something_else_is_left_alone(training: MetaTraining, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_cluster_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
     with pytest.raises(BadInput, match=r"--workers 5: the cluster has 2 CPUs, which is too few; ask for fewer workers"):
         worker_resources(5, gpu=False)
-    with pytest.raises(BadInput, match=r"--workers 1 --gpu True: the cluster has 0 GPUs"):
+    with pytest.raises(BadInput, match=r"--workers 1 --gpu: the cluster has 0 GPUs"):
         worker_resources(1, gpu=True)
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def test_more_workers_than_cpus(refused_alone: Refused, config: Path, tmp_path: 
 def test_another_configuration_on_the_same_run(
     refused: Refused, config: Path, training: MetaTraining, tmp_path: Path
 ) -> None:
-    run_folder.claim(tmp_path / "run", replace(training, out=tmp_path / "run"))
+    run_folder.claim(tmp_path / "run", training)
     line = refused("meta_train", "--config", config, "--out", tmp_path / "run", "-T", 3, "--meta-batch", 2)
     assert line == (
         f"{tmp_path / 'run'}: holds a run that differs in T (2 there, 3 now), outer.meta_batch (4 there, 2 now); "

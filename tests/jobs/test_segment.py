@@ -103,7 +103,7 @@ REFUSALS = {
     "--quality worst": "--quality worst: no such preset; choose one of fast, balanced, best",
     "--time-budget 0": "time_budget: must be above 0, got 0.0",
     "--online-interval 1": "online_frames: an interval of 1 frames does not hold 2",
-    "--gpu True": "--gpu True: this machine has no GPU",
+    "--gpu": "--gpu: this machine has no GPU",
     "-T -1": "T: must be at least 0, got -1",
 }
 
@@ -115,8 +115,10 @@ def test_bad_input_is_one_line(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     given = {"--video": folder / "clip.mp4", "--mask": folder / "mask.png", "--out": tmp_path / "out"}
     given |= {"--checkpoint": folder / "meta.safetensors"}
-    flag, value = arguments.replace("TMP", str(folder)).split(" ")
-    line = refused("segment", *(part for pair in (given | {flag: value}).items() for part in pair))
+    flag, _, value = arguments.replace("TMP", str(folder)).partition(" ")
+    given.pop(flag, None)
+    wrong = (flag, value) if value else (flag,)
+    line = refused("segment", *(part for pair in given.items() for part in pair), *wrong)
     assert REFUSALS[arguments].replace("TMP", str(folder)) in line
     assert not list(tmp_path.iterdir())
 

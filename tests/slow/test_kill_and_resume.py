@@ -26,10 +26,10 @@ STEPS, CHECKPOINT_EVERY, KILL_AT = 50, 5, 12
 
 
 @pytest.fixture
-def whole(training: MetaTraining, ray_here: None, tmp_path: Path) -> MetaTraining:
+def whole(training: MetaTraining, ray_here: None) -> MetaTraining:
     """The configuration of a run that is not interrupted."""
     outer = replace(training.outer, steps=STEPS, clip_norm=10.0, rates_clip_norm=0.3)
-    return replace(training, workers=2, checkpoint_every=CHECKPOINT_EVERY, outer=outer, out=tmp_path / "whole")
+    return replace(training, workers=2, checkpoint_every=CHECKPOINT_EVERY, outer=outer)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_killed_run_goes_on_bit_for_bit(command: list[str], whole: MetaTrainin
     resumed_at = int(printed.split("resuming at outer step ")[1].split(",")[0])
     assert CHECKPOINT_EVERY <= resumed_at <= max(before)
     assert resumed_at % CHECKPOINT_EVERY == 0
-    reference = train(whole).parent
+    reference = train(whole, tmp_path / "whole").parent
 
     losses, expected = _losses(killed), _losses(reference)
     assert sorted(losses) == sorted(expected) == list(range(1, STEPS + 1))

@@ -139,8 +139,10 @@ def test_a_submitted_job_resumes_with_edited_code(
     assert checkpoint < STEPS
     run = (out / RUN_FILE).read_text()
 
-    _edit(code / "cluster" / "training.py", "    connect()\n", '    connect()\n    print("edited on the driver")\n')
-    _edit(code / "cluster" / "train_worker.py", 'row = {"step": done,', 'row = {"edited": 1.0, "step": done,')
+    _edit(
+        code / "cluster/training/driver.py", "    connect()\n", '    connect()\n    log.info("edited on the driver")\n'
+    )
+    _edit(code / "cluster" / "training" / "worker.py", '{"step": done,', '{"edited": 1.0, "step": done,')
     again = ray_command("submit", "--submission-id", "second", *working_dir, *train)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "edited on the driver" in again.stdout

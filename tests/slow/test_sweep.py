@@ -53,7 +53,7 @@ def _rows(out: Path) -> list[Row]:
 def test_a_sweep_that_was_killed_goes_on(data: Path, tracking: str, tmp_path: Path) -> None:
     """SIGKILL when a third of its trials are through: none of these is computed again, and the scores are the same."""
     few = [f"held-0000{number}" for number in range(3)]
-    command = [sys.executable, str(JOB), "--data", str(data), "--sequences", *few, "--stop-early", "False"]
+    command = [sys.executable, str(JOB), "--data", str(data), "--sequences", *few, "--no-stop-early"]
     command += ["-T", "0", "1", "2", "--transforms", "0", "1", "--rate-scale", "1", "--out"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     killed, whole = tmp_path / "killed", tmp_path / "whole"

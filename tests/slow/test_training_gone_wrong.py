@@ -20,16 +20,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 
 
 def test_every_task_of_both_workers_dropped(
-    training: MetaTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    training: MetaTraining, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Learning rates of 1e38 give losses that are not finite."""
     one_step = replace(training.outer, steps=1)
     rates = RatesConfig(initial_rate=1e38)
-    folder = train(replace(training, workers=2, rates=rates, outer=one_step, out=tmp_path / "run")).parent
+    folder = train(replace(training, workers=2, rates=rates, outer=one_step), tmp_path / "run").parent
     (line,) = (folder / "progress.jsonl").read_text().splitlines()
     row = json.loads(line)
     assert (row["step"], row["kept"], "loss_at_T" in row) == (1, 0, False)
-    printed = capsys.readouterr().out
+    printed = caplog.text
     assert "step 1/1  skipped, as every task was dropped" in printed
     for task in plan(learnable(open_dataset(training.data)), training.plan, training.seed, 4, 0, 1):
         sequence, object_id, (train_frame, test_frame) = task.target

@@ -21,7 +21,7 @@ from cluster.experiments.comparison import (
     wider_rates,
 )
 from cluster.training import progress
-from cluster.training.config import MetaTraining, Training
+from cluster.training.config import MetaTraining, ParentTraining
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.errors import BadInput
@@ -30,7 +30,7 @@ from eosvos.metrics.table import Row
 
 
 def test_the_fair_parent_fills_the_time_at_the_pace_of_most_steps() -> None:
-    rows: list[progress.Row] = [{"seconds": seconds} for seconds in (9.0, 0.5, 0.5, 600.0, 0.5)]
+    rows: list[progress.StepRow] = [{"seconds": seconds} for seconds in (9.0, 0.5, 0.5, 600.0, 0.5)]
     assert fair_steps(rows, 10.0) == 22  # 10 s at 0.5 s a step, and a tenth more
 
 
@@ -63,8 +63,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _parent(training: MetaTraining) -> Training:
-    return Training(**{field.name: getattr(training, field.name) for field in fields(Training)})
+def _parent(training: MetaTraining) -> ParentTraining:
+    return ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,9 @@ def test_seeds_that_are_done_stay_in_the_table(tmp_path: Path) -> None:
         for name in ("meta", "fair_parent"):
             folder = tmp_path / f"seed-{seed}" / name
             folder.mkdir(parents=True)
-            (folder / ("complete" if name in names else "config.json")).touch()
+            (folder / "config.json").write_text(json.dumps({"seed": seed}))
+            if name in names:
+                (folder / "complete").touch()
     assert sorted(finished_seeds(tmp_path)) == [0, 12]
     assert finished_seeds(tmp_path / "new") == []
 

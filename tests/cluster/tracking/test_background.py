@@ -39,7 +39,7 @@ def test_a_background_tracker_logs_in_order_and_only_once(uri: str, tmp_path: Pa
 
 
 def test_a_server_that_comes_back(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The requests that failed had been carried out, but their answers were lost; all of it is there once.
 
@@ -71,9 +71,8 @@ def test_a_server_that_comes_back(
     (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert (run.info.run_id, run.info.status, run.data.params) == (background.run_id, "FAILED", {"T": "5"})
     assert [m.step for m in client.get_metric_history(run.info.run_id, "j")] == [1, 2]
-    printed = capsys.readouterr().out
-    assert "MLflow does not answer, the work goes on (" in printed
-    assert "MLflow answers again" in printed
+    assert "MLflow does not answer, the work goes on (" in caplog.text
+    assert "MLflow answers again" in caplog.text
 
 
 def test_a_server_that_is_gone_before_the_run_is_open(

@@ -79,29 +79,6 @@ def test_a_run_whose_server_goes_away_while_it_is_opened_is_continued(
     assert run.data.params == {"T": "5", "model.backbone": "tiny"}
 
 
-def test_a_tracker_as_a_context_ends_as_its_block_does(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An end that MLflow does not take is raised, but not in place of what the block raises."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise MlflowException("gone")
-
-    with _open(uri, tmp_path / "run") as tracker:
-        pass
-    assert MlflowClient(uri).get_run(tracker.run_id).info.status == "FINISHED"
-    with pytest.raises(ZeroDivisionError), _open(uri, tmp_path / "run"):
-        raise ZeroDivisionError
-    assert MlflowClient(uri).get_run(tracker.run_id).info.status == "FAILED"
-    monkeypatch.setattr(MlflowClient, "set_terminated", fail)
-    with pytest.raises(MlflowException, match="gone"), _open(uri, tmp_path / "other"):
-        pass
-    assert capsys.readouterr().out == ""
-    with pytest.raises(ZeroDivisionError), _open(uri, tmp_path / "another"):
-        raise ZeroDivisionError
-    assert capsys.readouterr().out == "MLflow does not know that the run has ended (gone)\n"
-
-
 def test_another_address_begins_a_run_of_its_own(uri: str, empty_store: Path, tmp_path: Path) -> None:
     first = _open(uri, tmp_path / "run")
     shutil.copyfile(empty_store, tmp_path / "other.db")
@@ -123,22 +100,6 @@ def test_a_run_that_was_deleted_is_not_continued(uri: str, tmp_path: Path) -> No
     first = _open(uri, tmp_path / "run")
     MlflowClient(uri).delete_run(first.run_id)
     assert _open(uri, tmp_path / "run").run_id != first.run_id
-
-
-def test_metrics_wait_for_a_server_that_does_not_answer(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise MlflowException("too many\nconnections")
-
-    tracker = _open(uri, tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "log_batch", fail)
-        waiting = tracker.metrics_or_later([(1, {"loss": 2.0})])
-    assert waiting == [(1, {"loss": 2.0})]
-    assert capsys.readouterr().out == "MLflow does not answer; 1 rows of metrics wait (too many connections)\n"
-    assert tracker.metrics_or_later([*waiting, (2, {"loss": 1.0})]) == []
-    assert tracker.last_step("loss") == 2
 
 
 def test_an_address_that_mlflow_does_not_know(tmp_path: Path) -> None:
@@ -187,7 +148,7 @@ def test_a_relative_address_of_a_file(empty_store: Path, tmp_path: Path, monkeyp
     assert list((tmp_path / "mlflow_artifacts").rglob("a.txt"))
 
 
-def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of those that were scored on the same; a score of other data never takes the alias; a run registers once."""
     (tmp_path / "best.safetensors").write_bytes(b"weights")
     client, model, versions = MlflowClient(uri), "eosvos-tiny-64", []
@@ -199,11 +160,12 @@ def test_versions_of_a_model_and_which_is_best(uri: str, tmp_path: Path, capsys:
         return int(client.get_model_version_by_alias(model, "best").version)
 
     assert [register(*one) for one in (("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.6, "x"))] == [1, 2, 2]
-    assert capsys.readouterr().out == ""
-    said = f"{model}: the alias best stays with version 2, which was scored on something else\n"
+    assert caplog.messages == []
+    said = f"{model}: the alias best stays with version 2, which was scored on something else"
     for name, score in (("d", 0.1), ("e", 0.9), ("e", 0.9)):
         assert register(name, score, "y") == 2
-        assert capsys.readouterr().out == said
+        assert caplog.messages == [said]
+        caplog.clear()
     assert versions == [1, 2, 3, 4, 5, 5]
     client.delete_registered_model_alias(model, "best")  # as where a kill came before it
     assert register("c", 0.6, "x") == 2

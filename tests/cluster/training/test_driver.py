@@ -10,6 +10,7 @@ import torch
 from mlflow import MlflowClient
 from torch import Tensor
 
+from cluster.tracking.logged_run import INPUTS, TAGS
 from cluster.tracking.run import RUN_FILE
 from cluster.training.config import MetaTraining
 from cluster.training.driver import train
@@ -20,6 +21,7 @@ from eosvos.errors import BadInput
 from eosvos.files import locked
 from eosvos.learning.meta_gradient import last_only, meta_gradient
 from eosvos.learning.optimization import load, read_safetensors
+from eosvos.learning.outer_loop import Learned
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
@@ -28,7 +30,7 @@ from eosvos.model.weights import initial_model
 def by_workers(ray_here: None, training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """The run folders of the same two outer steps by one worker and by two."""
     out = tmp_path_factory.mktemp("runs")
-    return {n: train(replace(training, workers=n, out=out / f"by-{n}")).parent for n in (1, 2)}
+    return {n: train(replace(training, workers=n), out / f"by-{n}").parent for n in (1, 2)}
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
@@ -58,7 +60,7 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
 ) -> None:
     model, _ = initial_model(training.model, "none", training.seed)
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    rates = list(initial_rates(model, training.rates).learned.values())
+    learned = Learned(start, list(initial_rates(model, training.rates).learned.values()), training.outer)
     dataset = open_dataset(training.data)
     sums = [torch.zeros_like(part) for part in _gradient(by_workers[1])]
     for task in plan(learnable(dataset), training.plan, training.seed, 4, 0, 1):
@@ -66,9 +68,7 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
         train = model.batch(list(frames.train_images), list(frames.train_masks))
         test = model.batch(list(frames.test_images), list(frames.test_masks))
         seed = (training.seed, task.epoch, task.index)
-        meta = meta_gradient(
-            model, start, rates, "log", lambda _, own=train: own, test, last_only(training.T), seed, "first"
-        )
+        meta = meta_gradient(model, learned, train, test, last_only(training.T), seed, "first")
         for total, parts in zip(sums, (meta.initialization, meta.rates), strict=True):
             total += torch.cat([part.flatten() for part in parts])
     _assert_close(_gradient(by_workers[1]), [total / 4 for total in sums])
@@ -84,20 +84,22 @@ def test_two_workers_report_the_losses_of_one(by_workers: dict[int, Path]) -> No
 
 def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTraining, tracking: str) -> None:
     folder = by_workers[2]
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert {path.name for path in folder.iterdir()} == {
         "checkpoints",
         "complete",
         "config.json",
         "last.safetensors",
         "learned_rates.png",
         "learned_rates.svg",
+        INPUTS,
         RUN_FILE,
+        TAGS,
         "objects.csv",
         "objects.parquet",
         "progress.jsonl",
         "training_curve.png",
         "training_curve.svg",
-    ]
+    }
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
         f"step-{step:06d}{kind}.safetensors" for step in (1, 2) for kind in (".optimizer", "")
     ]
@@ -132,11 +134,11 @@ def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
 
 
 def test_the_same_command_on_a_finished_run_does_nothing(
-    by_workers: dict[int, Path], training: MetaTraining, capsys: pytest.CaptureFixture[str]
+    by_workers: dict[int, Path], training: MetaTraining, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in by_workers[1].rglob("*")}
-    train(replace(training, out=by_workers[1]))
-    assert "all 2 outer steps are done already" in capsys.readouterr().out
+    train(training, by_workers[1])
+    assert "all 2 outer steps are done already" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in by_workers[1].rglob("*")} == before
 
 
@@ -148,11 +150,11 @@ def test_what_a_kill_just_before_the_end_leaves(
     shutil.copytree(by_workers[1], folder)
     for name in ("complete", "last.safetensors", RUN_FILE):
         (folder / name).unlink()
-    train(replace(training, out=folder))
+    train(training, folder)
     assert (folder / "last.safetensors").read_bytes() == (by_workers[1] / "last.safetensors").read_bytes()
     shutil.copy(folder / "checkpoints/step-000001.safetensors", folder / "last.safetensors")
     (folder / "complete").unlink()
-    assert load(train(replace(training, out=folder))).facts["step"] == 2
+    assert load(train(training, folder)).facts["step"] == 2
     uri, run_id = (folder / RUN_FILE).read_text().split()
     logged = [(own.step, own.value) for own in MlflowClient(uri).get_metric_history(run_id, "loss_at_T")]
     assert logged == [(row["step"], row["loss_at_T"]) for row in _rows(folder)]
@@ -161,21 +163,21 @@ def test_what_a_kill_just_before_the_end_leaves(
 def test_another_configuration_on_the_same_folder_is_refused_by_its_fields(
     by_workers: dict[int, Path], training: MetaTraining
 ) -> None:
-    other = replace(training, out=by_workers[1], T=3, outer=replace(training.outer, steps=9), workers=2)
+    other = replace(training, T=3, outer=replace(training.outer, steps=9), workers=2)
     with pytest.raises(BadInput, match=r"differs in T \(2 there, 3 now\), outer\.steps \(2 there, 9 now\); give"):
-        train(other)
+        train(other, by_workers[1])
 
 
 def test_more_workers_than_cpus_is_refused_before_anything_is_written(
     ray_here: None, training: MetaTraining, tmp_path: Path
 ) -> None:
     with pytest.raises(BadInput, match=r"--workers 1000: the cluster has [0-9]+ CPUs, which is too few"):
-        train(replace(training, workers=1000, out=tmp_path / "run"))
+        train(replace(training, workers=1000), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_two_trainings_in_one_folder_are_refused(ray_here: None, training: MetaTraining, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with locked(tmp_path / "run"), pytest.raises(BadInput, match="/run: another run is at work there; wait for it"):
-        train(replace(training, out=tmp_path / "run"))
+        train(training, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == []

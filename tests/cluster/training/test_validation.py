@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,33 +14,36 @@ from mlflow import MlflowClient
 
 from cluster.evaluation.config import Evaluation
 from cluster.evaluation.tasks import evaluate_sequence
+from cluster.tracking.background import BackgroundTracker
 from cluster.tracking.run import RUN_FILE, Tracker
 from cluster.training import checkpoints, progress
 from cluster.training import validation as validation_module
 from cluster.training.config import MetaTraining
-from cluster.training.driver import COMPLETE, CURVE, _initial, train
+from cluster.training.driver import COMPLETE, train
 from cluster.training.follower import COLLAPSE_STEPS, collapse_warning, finish
-from cluster.training.validation import AT_0, AT_T, Validation
-from eosvos.data.parquet import open_dataset
+from cluster.training.pictures import CURVE
+from cluster.training.start import initial_state
+from cluster.training.validation import Validation
+from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load, save
 from eosvos.metrics.table import ObjectResult
 
 pytestmark = pytest.mark.usefixtures("ray_here")
+AT_0, AT_T = "validation_j_and_f_at_0", "validation_j_and_f_at_T"
 SCORES = (AT_0, AT_T)
 
 
 @pytest.fixture(scope="module")
-def validating(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> MetaTraining:
+def validating(training: MetaTraining) -> MetaTraining:
     """Three outer steps with a validation after the second and the last, on one of the four sequences."""
     outer = replace(training.outer, steps=3, learning_rate=0.01)
-    folder = tmp_path_factory.mktemp("validation")
-    return replace(training, outer=outer, held_out=0.25, validate_every=2, validation_frames=3, out=folder / "run")
+    return replace(training, outer=outer, held_out=0.25, validate_every=2, validation_frames=3)
 
 
 @pytest.fixture(scope="module")
-def run(ray_here: None, validating: MetaTraining) -> Path:
-    return train(validating).parent
+def run(ray_here: None, validating: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(validating, tmp_path_factory.mktemp("validation") / "run").parent
 
 
 def test_the_held_out_sequence_is_never_trained_on(run: Path) -> None:
@@ -52,12 +56,17 @@ def test_the_held_out_sequence_is_never_trained_on(run: Path) -> None:
     assert name not in trained
 
 
+def _validation(training: MetaTraining, folder: Path, dataset: EncodedDataset, first_step: int) -> Validation:
+    assert training.validation is not None
+    return Validation(training, training.validation, folder, dataset, first_step)
+
+
 def _score(objects: tuple[ObjectResult, ...]) -> float:
     return sum(own.scores.j_and_f for own in objects) / len(objects)
 
 
 def test_scores_are_those_of_an_evaluation(run: Path, validating: MetaTraining) -> None:
-    rows = progress.read(run, progress.VALIDATION_FILE)
+    rows = progress.read_validations(run)
     assert [row["step"] for row in rows] == [2, 3]
     dataset = open_dataset(validating.data)
     optimization = load(run / "last.safetensors")
@@ -69,7 +78,7 @@ def test_scores_are_those_of_an_evaluation(run: Path, validating: MetaTraining) 
 
 
 def test_the_best_is_kept_and_logged(run: Path) -> None:
-    rows = progress.read(run, progress.VALIDATION_FILE)
+    rows = progress.read_validations(run)
     best = max(rows, key=lambda row: (row[SCORES[1]], row["step"]))
     assert load(run / checkpoints.BEST).facts["step"] == best["step"]
     assert checkpoints.candidates(run) == []
@@ -84,12 +93,12 @@ def test_the_best_is_kept_and_logged(run: Path) -> None:
 def test_what_a_kill_leaves(run: Path, validating: MetaTraining, tmp_path: Path) -> None:
     """Candidates: one that is validated already, one that is not, and one after the step that the run resumes from."""
     last = load(run / "last.safetensors")
-    rows = progress.read(run, progress.VALIDATION_FILE)
+    rows = progress.read_validations(run)
     for step in (1, 2, 3):
         save(replace(last, facts={**last.facts, "step": step}), checkpoints.candidate(tmp_path, step))
     progress.append(tmp_path, {"step": 1, AT_0: 0.0, AT_T: -1.0}, progress.VALIDATION_FILE)
     progress.append(tmp_path, rows[1], progress.VALIDATION_FILE)
-    validation = Validation(replace(validating, out=tmp_path), open_dataset(validating.data), 2)
+    validation = _validation(validating, tmp_path, open_dataset(validating.data), 2)
     assert validation.waiting() == [1, 2]
     assert validation.poll(timeout=120) == rows[1] | {"step": 2}  # of the last step's values
     assert [row["step"] for row in validation.rows()] == [1, 2]
@@ -99,7 +108,7 @@ def test_what_a_kill_leaves(run: Path, validating: MetaTraining, tmp_path: Path)
 
 
 def test_a_run_whose_last_validation_a_kill_cut_short(
-    run: Path, validating: MetaTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, validating: MetaTraining, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It looks like the finished run without the last validation and what came after; the same command ends it."""
     shutil.copytree(run, tmp_path / "run")
@@ -107,32 +116,34 @@ def test_a_run_whose_last_validation_a_kill_cut_short(
     for name in (f"{CURVE}.png", COMPLETE):
         (folder / name).unlink()
     shutil.copy(folder / "last.safetensors", checkpoints.candidate(folder, 3))
-    rows = progress.read(folder, progress.VALIDATION_FILE)
+    rows = progress.read_validations(folder)
     progress.forget_after(folder, 2, progress.VALIDATION_FILE)
     best = load(folder / checkpoints.BEST).facts["step"]
-    train(replace(validating, out=folder))
-    assert "validated step 3: J&F" in capsys.readouterr().out
-    assert progress.read(folder, progress.VALIDATION_FILE) == rows
+    train(validating, folder)
+    assert "validated step 3: J&F" in caplog.text
+    assert progress.read_validations(folder) == rows
     assert load(folder / checkpoints.BEST).facts["step"] == best
     assert (folder / f"{CURVE}.png").is_file()
     assert checkpoints.candidates(folder) == []
-    train(replace(validating, out=folder))
-    assert "are done already" in capsys.readouterr().out
+    train(validating, folder)
+    assert "are done already" in caplog.text
 
 
 def test_a_validation_that_fails_is_said_and_raised_in_the_end(
-    run: Path, validating: MetaTraining, tmp_path: Path, tracking: str, capsys: pytest.CaptureFixture[str]
+    run: Path, validating: MetaTraining, tmp_path: Path, tracking: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(validating.data, tmp_path / "data")
     dataset = open_dataset(tmp_path / "data")
     for path in (tmp_path / "data").glob("data-*.parquet"):
         path.write_bytes(b"\0" * path.stat().st_size)
     save(load(run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
-    training = replace(validating, data=str(tmp_path / "data"), out=tmp_path)
-    validation = Validation(training, dataset, 3)
+    training = replace(validating, data=str(tmp_path / "data"))
+    validation = _validation(training, tmp_path, dataset, 3)
+    background = BackgroundTracker(lambda: Tracker(tracking, "test", "test", tmp_path, {}))
     with pytest.raises(BadInput, match=rf"^{tmp_path}/data/data-00000.parquet, .*cannot be read"):
-        finish(validation, training, Tracker(tracking, "test", "test", tmp_path, {}))
-    assert "the validation of step 2 failed" in capsys.readouterr().out
+        finish(validation, background)
+    assert background.close()
+    assert "the validation of step 2 failed" in caplog.text
     assert checkpoints.candidates(tmp_path) == [2]  # to be tried again when the run goes on
 
 
@@ -141,22 +152,22 @@ def test_a_validation_whose_process_dies_is_tried_again(
     validating: MetaTraining,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    marker, evaluate_after = tmp_path / "died", validation_module._evaluate_after
+    marker, results_of = tmp_path / "died", validation_module._results_of
 
     def dying_once(*arguments: Any) -> Any:
         if not marker.exists():
             marker.touch()
             os._exit(1)
-        return evaluate_after(*arguments)
+        return results_of(*arguments)
 
-    monkeypatch.setattr(validation_module, "_evaluate_after", dying_once)
+    monkeypatch.setattr(validation_module, "_results_of", dying_once)
     save(load(run / "last.safetensors"), checkpoints.candidate(tmp_path, 3))
-    validation = Validation(replace(validating, out=tmp_path), open_dataset(validating.data), 3)
-    assert validation.poll(timeout=120) is None
-    assert "the validation of step 3 failed and is tried again: " in capsys.readouterr().out
-    assert validation.poll(timeout=120) == progress.read(run, progress.VALIDATION_FILE)[1]
+    validation = _validation(validating, tmp_path, open_dataset(validating.data), 3)
+    row = validation.poll(timeout=120)
+    assert re.search(r"validation of step 3 on train-\d+: failed, and is tried again", caplog.text)
+    assert row == progress.read_validations(run)[1]
     assert validation.failed == {}
 
 
@@ -168,9 +179,11 @@ def test_a_parent_that_has_seen_the_held_out_sequences_is_refused(
     save(replace(last, rates=None, facts={**last.facts, "held_out": []}), tmp_path / "all.safetensors")
     (name,) = last.facts["held_out"]
     with pytest.raises(BadInput, match=rf"all.safetensors: was trained on {name}, which --held-out keeps"):
-        train(replace(validating, parent=tmp_path / "all.safetensors", out=tmp_path / "run"))
+        train(replace(validating, parent=tmp_path / "all.safetensors"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    optimization, _ = _initial(replace(validating, parent=tmp_path / "same.safetensors"), open_dataset(validating.data))
+    optimization = initial_state(
+        replace(validating, parent=tmp_path / "same.safetensors"), open_dataset(validating.data)
+    )
     assert optimization.facts["held_out"] == [name]
 
 
@@ -178,20 +191,22 @@ def test_training_goes_on_from_the_rates_of_a_checkpoint(run: Path, validating: 
     trained = load(run / "last.safetensors").rates
     assert trained is not None
     config, dataset = replace(validating, parent=run / "last.safetensors"), open_dataset(validating.data)
-    taken, _ = _initial(config, dataset)
+    taken = initial_state(config, dataset)
     assert taken.rates is not None
     assert all(torch.equal(value, trained.learned[name]) for name, value in taken.rates.learned.items())
     for field, value in (("rate_level", "tensor"), ("rate_form", "linear")):
         other = replace(config, rates=replace(config.rates, **{field: value}))
         with pytest.raises(BadInput, match=r"last.safetensors: its learning rates are neuron, log, not .*" + value):
-            _initial(other, dataset)
+            initial_state(other, dataset)
     with pytest.raises(BadInput, match=r"its model differs from the one configured in fpn_channels: 8, not 16"):
-        _initial(replace(config, model=replace(config.model, fpn_channels=16)), dataset)
+        initial_state(replace(config, model=replace(config.model, fpn_channels=16)), dataset)
 
 
 @pytest.mark.parametrize(("after", "warns"), [(0.5, False), (0.96, False), (0.98, True), (1.5, True)])
 def test_a_warning_where_fine_tuning_no_longer_helps(after: float, warns: bool) -> None:
-    rows: list[progress.Row] = [{"step": step, "loss_at_0": 1.0, "loss_at_T": after} for step in range(COLLAPSE_STEPS)]
+    rows: list[progress.StepRow] = [
+        {"step": step, "loss_at_0": 1.0, "loss_at_T": after} for step in range(COLLAPSE_STEPS)
+    ]
     assert bool(collapse_warning(rows)) == warns
     assert collapse_warning(rows[1:]) == ""  # too few to tell
     if warns:

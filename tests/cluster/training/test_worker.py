@@ -12,13 +12,15 @@ import torch
 
 from cluster.training import checkpoints, progress
 from cluster.training import worker as train_worker
-from cluster.training.config import MetaTraining, Training
+from cluster.training.config import MetaTraining, ParentTraining, Training
 from cluster.training.stream import StreamConfig
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.tasks import Task, learnable, plan
-from eosvos.learning.meta_gradient import MetaGradient, meta_gradient
+from eosvos.learning import learner
+from eosvos.learning.meta_gradient import meta_gradient
 from eosvos.learning.optimization import Optimization, load, read_safetensors
+from eosvos.learning.outer_loop import Losses, TaskGradient
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
 
@@ -48,6 +50,11 @@ def _direct_stream(
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
 def start(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MetaTraining:
     """A run folder at outer step 0."""
     monkeypatch.setattr(ray.train, "get_context", _Alone)
@@ -56,21 +63,21 @@ def start(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     model, _ = initial_model(training.model, "none", training.seed)
     optimization = Optimization(training.model, model.state_dict(), initial_rates(model, training.rates))
     checkpoints.save(tmp_path, 0, optimization, checkpoints.learned_state(optimization, training.outer))
-    return replace(training, out=tmp_path)
+    return training
 
 
-def _run(training: MetaTraining) -> list[dict[str, Any]]:
+def _run(training: Training, folder: Path) -> list[Any]:
     queue = _Rows()
-    train_worker.train_worker({"training": training, "stream_cpus": 1.0, "queue": queue})
+    train_worker.train_worker({"work": train_worker.Work(training, folder, 1.0, queue)})  # type: ignore[arg-type]
     assert [json.loads(json.dumps(row, allow_nan=False)) for row in queue] == queue
     return queue
 
 
-def _spoil(monkeypatch: pytest.MonkeyPatch, indices: set[int], **values: Any) -> list[MetaGradient]:
+def _spoil(monkeypatch: pytest.MonkeyPatch, indices: set[int], **values: Any) -> list[TaskGradient]:
     """Puts ``values`` into the meta-gradients of the first epoch's tasks ``indices``; returns those left alone."""
-    sound: list[MetaGradient] = []
+    sound: list[TaskGradient] = []
 
-    def spoiled(*arguments: Any) -> MetaGradient:
+    def spoiled(*arguments: Any) -> TaskGradient:
         meta = meta_gradient(*arguments)
         _, epoch, index = arguments[-2]
         if epoch == 0 and index in indices:
@@ -78,50 +85,54 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, indices: set[int], **values: Any) ->
         sound.append(meta)
         return meta
 
-    monkeypatch.setattr(train_worker, "meta_gradient", spoiled)
+    monkeypatch.setattr(learner, "meta_gradient", spoiled)
     return sound
 
 
-@pytest.mark.parametrize("wrong", ["loss_at_0", "loss_at_T", "initialization", "rates"])
+WRONG: dict[str, dict[str, Any]] = {
+    "loss_at_0": {"losses": Losses(float("nan"), 1.0)},
+    "loss_at_T": {"losses": Losses(1.0, float("nan"))},
+    "initialization": {"initialization": [torch.tensor(float("inf"))]},
+    "rates": {"rates": [torch.tensor(float("inf"))]},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
-    start: MetaTraining, monkeypatch: pytest.MonkeyPatch, wrong: str
+    start: MetaTraining, folder: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    value: Any = float("nan") if wrong.startswith("loss") else [torch.tensor(float("inf"))]
-    sound = _spoil(monkeypatch, {1}, **{wrong: value})
-    first, second = _run(start)
+    sound = _spoil(monkeypatch, {1}, **WRONG[wrong])
+    first, second = _run(start, folder)
     tasks = list(plan(learnable(open_dataset(start.data)), start.plan, start.seed, 4, 0, 1))
     assert (first["kept"], second["kept"]) == (3, 4)
-    losses = [(meta.loss_at_0, meta.loss_at_T) for meta in sound[:3]]
+    losses = [(meta.losses.at_0, meta.losses.at_T) for meta in sound[:3]]
     losses.insert(1, (None, None))
     for row, task, (at_0, at_T) in zip(first["tasks"], tasks, losses, strict=True):
         sequence, object_id, frames = task.target
         assert (row["sequence"], row["object"], row["frames"]) == (f"train-{sequence:05d}", object_id, list(frames))
         assert (row["loss_at_0"], row["loss_at_T"]) == (pytest.approx(at_0), pytest.approx(at_T))
-    assert first["loss_at_T"] == pytest.approx(sum(meta.loss_at_T for meta in sound[:3]) / 3)
+    assert first["loss_at_T"] == pytest.approx(sum(meta.losses.at_T for meta in sound[:3]) / 3)
     assert first["gain"] == pytest.approx(first["loss_at_0"] - first["loss_at_T"])
-    assert first["helped"] == pytest.approx(sum(meta.loss_at_T < meta.loss_at_0 for meta in sound[:3]) / 3)
-    assert start.out is not None
-    state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]
+    assert first["helped"] == pytest.approx(sum(meta.losses.at_T < meta.losses.at_0 for meta in sound[:3]) / 3)
+    state = read_safetensors(folder / "checkpoints" / "step-000001.optimizer.safetensors")[0]
     mean = torch.stack([torch.cat([part.flatten() for part in meta.initialization]) for meta in sound[:3]]).mean(dim=0)
     torch.testing.assert_close(state["optimizer.0.exp_avg"], 0.1 * mean, rtol=1e-4, atol=1e-7)
 
 
-def test_a_step_without_a_task_is_skipped(start: MetaTraining, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert start.out is not None
-    _spoil(monkeypatch, {0, 1, 2, 3}, loss_at_T=float("inf"))
-    first, second = _run(start)
+def test_a_step_without_a_task_is_skipped(start: MetaTraining, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _spoil(monkeypatch, {0, 1, 2, 3}, losses=Losses(1.0, float("inf")))
+    first, second = _run(start, folder)
     assert sorted(first) == ["kept", "mean_rate", "seconds", "step", "tasks"]
     assert (first["kept"], second["kept"]) == (0, 4)
     assert [task["loss_at_T"] for task in first["tasks"]] == [None] * 4
-    state = read_safetensors(start.out / "checkpoints" / "step-000001.optimizer.safetensors")[0]
+    state = read_safetensors(folder / "checkpoints" / "step-000001.optimizer.safetensors")[0]
     assert state == {}
 
 
-def test_rates_can_be_frozen(start: MetaTraining) -> None:
-    assert start.out is not None
-    before = load(start.out / "checkpoints" / "step-000000.safetensors")
-    _run(replace(start, outer=replace(start.outer, rates_learning_rate=0)))
-    after = load(start.out / "last.safetensors")
+def test_rates_can_be_frozen(start: MetaTraining, folder: Path) -> None:
+    before = load(folder / "checkpoints" / "step-000000.safetensors")
+    _run(replace(start, outer=replace(start.outer, rates_learning_rate=0)), folder)
+    after = load(folder / "last.safetensors")
     assert before.rates is not None
     assert after.rates is not None
     assert all(torch.equal(after.rates.learned[name], value) for name, value in before.rates.learned.items())
@@ -131,14 +142,14 @@ def test_rates_can_be_frozen(start: MetaTraining) -> None:
 def test_a_parent_from_nothing_finds_the_statistics_of_batch_norm(start: MetaTraining, tmp_path: Path) -> None:
     """They move to the mean over the tasks of each step, whoever has them; where something was loaded they stay."""
     config = replace(start.model, normalization="frozen_batch")
-    parent = Training(data=start.data, model=config, plan=start.plan, outer=start.outer, checkpoint_every=1)
+    parent = ParentTraining(data=start.data, model=config, plan=start.plan, outer=start.outer, checkpoint_every=1)
     model, _ = initial_model(config, "none", 0)
     optimization = Optimization(config, model.state_dict(), None)
     after = {}
     for weights in ("none", "imagenet"):
         folder = tmp_path / weights
         checkpoints.save(folder, 0, optimization, checkpoints.learned_state(optimization, parent.outer))
-        _run(replace(parent, backbone_weights=weights, out=folder))
+        _run(replace(parent, backbone_weights=weights), folder)
         after[weights] = load(folder / "checkpoints" / "step-000001.safetensors").initialization
     dataset = open_dataset(start.data)
     (tasks,) = _direct_stream(dataset, train_worker.stream_config(parent, dataset), 0, 1, 0, 1, 1.0)
@@ -154,29 +165,29 @@ def test_a_parent_from_nothing_finds_the_statistics_of_batch_norm(start: MetaTra
 
 
 def test_weights_of_the_losses_and_numbers_of_steps(training: MetaTraining) -> None:
-    config = replace(training, T=4, multi_step=0.5, outer=replace(training.outer, steps=8))
+    meta = replace(training, T=4, multi_step=0.5, outer=replace(training.outer, steps=8))
+    config = meta.learner()
     assert [config.loss_weights(step, 2) for step in (0, 2, 4, 7)] == [(0, 0.5, 0.5), (0, 0.25, 0.75), *[(0, 0, 1)] * 2]
     assert {config.inner_steps(0, index) for index in range(20)} == {4}
-    some = replace(config, min_T=2)
+    some = replace(meta, min_T=2).learner()
     drawn = [some.inner_steps(0, index) for index in range(60)]
     assert set(drawn) == {2, 3, 4}
     assert drawn == [some.inner_steps(0, index) for index in range(60)]
     assert drawn != [some.inner_steps(1, index) for index in range(60)]
     for wrong in ({"min_T": 5}, {"min_T": -1}, {"multi_step": 1.5}):
         with pytest.raises(ValueError, match=f"^{next(iter(wrong))}: must be"):
-            replace(config, **wrong)  # type: ignore[arg-type]
+            replace(meta, **wrong)  # type: ignore[arg-type]
 
 
-def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTraining) -> None:
-    assert start.out is not None
-    whole = _run(start)
-    expected = {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")}
+def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTraining, folder: Path) -> None:
+    whole = _run(start, folder)
+    expected = {path.name: path.read_bytes() for path in (folder / "checkpoints").glob("step-000002*")}
     for name in expected:
-        (start.out / "checkpoints" / name).unlink()
-    resumed = _run(start)
-    assert _without_time(progress.read(start.out)) == _without_time(whole)
+        (folder / "checkpoints" / name).unlink()
+    resumed = _run(start, folder)
+    assert _without_time(progress.read(folder)) == _without_time(whole)
     assert _without_time(resumed) == _without_time(whole[1:])
-    assert {path.name: path.read_bytes() for path in (start.out / "checkpoints").glob("step-000002*")} == expected
+    assert {path.name: path.read_bytes() for path in (folder / "checkpoints").glob("step-000002*")} == expected
 
 
 def _without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from torch import Tensor
 from eosvos.draws import generator
 from eosvos.learning.config import RatesConfig
 from eosvos.learning.inner_loop import fine_tune, gradient, load_parameters
-from eosvos.learning.parent import parent_gradient
 from eosvos.learning.rates import initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
@@ -108,16 +107,3 @@ def test_generators_depend_on_all_ids() -> None:
     drawn = [tuple(torch.randint(0, 2**62, (2,), generator=generator(*one)).tolist()) for one in ids]
     assert len(set(drawn)) == len(ids)
     assert drawn == [tuple(torch.randint(0, 2**62, (2,), generator=generator(*one)).tolist()) for one in ids]
-
-
-def test_parent_learns_from_both_frames(case: tuple[MaskRCNN, Batch, list[Tensor]], scene: Callable[..., Any]) -> None:
-    model, _, rates = case
-    start = _parameters(model)
-    batch = model.batch(*map(list, zip(scene(1), scene(2), strict=True)))
-    fine_tune(model, batch, rates, range(1), SEED)
-    loss, gradients = parent_gradient(model, start, batch, SEED)
-    assert _equal(_parameters(model), start)
-    expected = model.loss(batch, generator(*SEED))
-    expected.backward()
-    assert loss == expected.item()
-    assert all(torch.equal(g, parameter.grad) for g, parameter in zip(gradients, model.parameters(), strict=True))

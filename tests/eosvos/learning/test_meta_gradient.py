@@ -15,8 +15,8 @@ from torchvision.ops.roi_align import _roi_align
 from eosvos.draws import generator
 from eosvos.learning.config import Form, OuterConfig, RatesConfig
 from eosvos.learning.inner_loop import load_parameters
-from eosvos.learning.meta_gradient import MetaGradient, last_only, meta_gradient, multi_step
-from eosvos.learning.outer_loop import GradientSum, Learned
+from eosvos.learning.meta_gradient import last_only, meta_gradient, multi_step
+from eosvos.learning.outer_loop import GradientSum, Learned, TaskGradient
 from eosvos.learning.rates import applied, initial_rates
 from eosvos.model import roi_align as roi_align_module
 from eosvos.model.config import ModelConfig
@@ -86,10 +86,14 @@ def _unrolled(
     return loss, list(both[: len(start)]), list(both[len(start) :]), seen
 
 
+def _learned(initialization: list[Tensor], rates: list[Tensor], form: Form = "log") -> Learned:
+    return Learned(initialization, rates, OuterConfig(), form)
+
+
 def _first_order(
     model: MaskRCNN, initialization: list[Tensor], log_rates: list[Tensor], train: Batch, test: Batch, T: int
-) -> MetaGradient:
-    return meta_gradient(model, initialization, log_rates, "log", train, test, last_only(T), SEED, "first")
+) -> TaskGradient:
+    return meta_gradient(model, _learned(initialization, log_rates), train, test, last_only(T), SEED, "first")
 
 
 def _relative(ours: list[Tensor], expected: list[Tensor]) -> float:
@@ -107,7 +111,7 @@ def _assert_equal_to_autograd(model: MaskRCNN, log_rates: list[Tensor], train: B
         assert all(bool(value > 0) for value in losses.values()), losses
     meta = _first_order(model, initialization, log_rates, train, test, T)
     assert meta.finite
-    assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
+    assert meta.losses.at_T == pytest.approx(loss.item(), rel=1e-9)
     assert sum(bool(rate.any()) for rate in d_log_rates) >= 0.9 * len(d_log_rates)
     assert _relative(meta.initialization, d_initialization) < 1e-9
     assert _relative(meta.rates, d_log_rates) < 1e-9
@@ -146,7 +150,7 @@ def test_no_steps(micro: ModelConfig, scene: Callable[..., Any]) -> None:
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
     meta = _first_order(model, initialization, log_rates, train, test, 0)
     loss, d_initialization, _, _ = _unrolled(model, log_rates, train, test, 0)
-    assert meta.loss_at_0 == meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
+    assert meta.losses.at_0 == meta.losses.at_T == pytest.approx(loss.item(), rel=1e-9)
     assert _relative(meta.initialization, d_initialization) < 1e-9
     assert not any(bool(rate.any()) for rate in meta.rates)
 
@@ -159,7 +163,7 @@ def test_what_was_in_the_model_does_not_matter(micro: ModelConfig, scene: Callab
         (*metas[0].initialization, *metas[0].rates), (*metas[1].initialization, *metas[1].rates), strict=True
     ):
         assert torch.equal(a, b)
-    assert metas[0].loss_at_0 == metas[1].loss_at_0 != metas[1].loss_at_T
+    assert metas[0].losses.at_0 == metas[1].losses.at_0 != metas[1].losses.at_T
 
 
 @pytest.mark.parametrize("T", [1, 3])
@@ -188,13 +192,13 @@ def test_every_gradient_path_is_autograd_through_the_loop(
     learned = list(initial_rates(model, config).learned.values())
     start = [parameter.detach().clone() for parameter in model.parameters()]
 
-    meta = meta_gradient(model, start, learned, form, train, test, weights(T), SEED, order)
+    meta = meta_gradient(model, _learned(start, learned, form), train, test, weights(T), SEED, order)
     load_parameters(model, start)
     monkeypatch.setattr(roi_align_module, "roi_align", _roi_align_in_python)
     kept = {"first": None, "second": lambda _: True, "second_in_heads": lambda name: name.startswith("roi_heads.")}
     loss, d_initialization, d_learned, _ = _unrolled(model, learned, train, test, T, form, kept[order], weights(T))
     if weights is last_only:
-        assert meta.loss_at_T == pytest.approx(loss.item(), rel=1e-9)
+        assert meta.losses.at_T == pytest.approx(loss.item(), rel=1e-9)
     assert _relative(meta.initialization, d_initialization) < 1e-9
     assert _relative(meta.rates, d_learned) < 1e-9
 
@@ -209,7 +213,7 @@ def test_second_order_is_the_slope_of_the_meta_loss(micro: ModelConfig, scene: C
         parameter.detach() + 0.01 * torch.randn(parameter.shape, generator=draws, dtype=parameter.dtype)
         for parameter in model.parameters()
     ]
-    meta = meta_gradient(model, start, log_rates, "log", train, test, last_only(T), SEED, "second")
+    meta = meta_gradient(model, _learned(start, log_rates), train, test, last_only(T), SEED, "second")
     proposals: list[list[Tensor]] = []
 
     def meta_loss(initialization: list[Tensor], learned: list[Tensor]) -> float:
@@ -227,7 +231,7 @@ def test_second_order_is_the_slope_of_the_meta_loss(micro: ModelConfig, scene: C
         del proposals[T + 1 :]
         return float(sum(losses.values()).detach())
 
-    assert meta_loss(start, log_rates) == pytest.approx(meta.loss_at_T, rel=1e-12)
+    assert meta_loss(start, log_rates) == pytest.approx(meta.losses.at_T, rel=1e-12)
     for _ in range(3):
         both = [*start, *log_rates]
         direction = [torch.randn(value.shape, generator=draws, dtype=value.dtype) for value in both]
@@ -252,7 +256,7 @@ def test_rates_that_are_too_high_are_noticed(micro: ModelConfig, scene: Callable
     initialization = [parameter.detach().clone() for parameter in model.parameters()]
     infinite = [torch.full_like(rate, torch.inf) for rate in log_rates]
     for rates, finite in ((infinite, False), (log_rates, True)):
-        meta = meta_gradient(model, initialization, rates, "log", train, test, last_only(T), SEED, order)
+        meta = meta_gradient(model, _learned(initialization, rates), train, test, last_only(T), SEED, order)
         assert meta.finite == finite
 
 
@@ -263,18 +267,8 @@ def test_sum_over_tasks_of_two_workers_is_that_of_one(micro: ModelConfig, scene:
     def summed(tasks: list[int]) -> GradientSum:
         added = GradientSum(learned)
         for task in tasks:
-            meta = meta_gradient(
-                model,
-                learned.initialization_views,
-                learned.rates_views,
-                learned.form,
-                train,
-                test,
-                last_only(2),
-                (*SEED, task),
-                "first",
-            )
-            added.add(task, meta.initialization, meta.rates, meta.loss_at_0, meta.loss_at_T)
+            meta = meta_gradient(model, learned, train, test, last_only(2), (*SEED, task), "first")
+            added.add(task, meta)
         return added
 
     one, first, second = summed([0, 1, 2, 3]), summed([0, 2]), summed([1, 3])

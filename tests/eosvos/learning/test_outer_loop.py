@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from eosvos.learning.config import OuterConfig
-from eosvos.learning.outer_loop import GradientSum, Learned
+from eosvos.learning.outer_loop import GradientSum, Learned, Losses, TaskGradient
 
 SHAPES = [(4, 3, 2, 2), (5,), (2, 3)]
 RATE_SHAPES = [(4, 1, 1, 1), (5,), (2, 1)]
@@ -24,7 +24,8 @@ def _mean(learned: Learned, step: int, scale: float = 1.0) -> GradientSum:
     total = GradientSum(learned)
     for task in range(2):
         a = [scale * part for part in _tensors(100 * step + task, SHAPES)]
-        total.add(task, a, [scale * part for part in _tensors(100 * step + 50 + task, RATE_SHAPES)], 1.0, 0.5)
+        rates = [scale * part for part in _tensors(100 * step + 50 + task, RATE_SHAPES)]
+        total.add(task, TaskGradient(a, rates, Losses(1.0, 0.5)))
     total.mean()
     return total
 
@@ -116,7 +117,7 @@ def test_linear_rates_stop_at_zero_and_grow_again() -> None:
     def first_rate_after(steps: int, sign: float) -> float:
         for step in range(steps):
             total.clear()
-            total.add(0, [torch.zeros(2)], [torch.tensor([sign, 0.0])], 1.0, 0.5)
+            total.add(0, TaskGradient([torch.zeros(2)], [torch.tensor([sign, 0.0])], Losses(1.0, 0.5)))
             total.mean()
             learned.step(total, step)
         first, second = learned.rates.tolist()
@@ -152,7 +153,7 @@ def test_state_of_the_optimizer_continues_bit_for_bit(rates: bool) -> None:
     def advance(learned: Learned, steps: range) -> None:
         for step in steps:
             total = GradientSum(learned)
-            total.add(0, _tensors(step, SHAPES), _tensors(50 + step, shapes), 0.0, 0.0)
+            total.add(0, TaskGradient(_tensors(step, SHAPES), _tensors(50 + step, shapes), Losses(0.0, 0.0)))
             learned.step(total, step)
 
     whole, first = (Learned(_tensors(0, SHAPES), _tensors(1, shapes), config) for _ in range(2))
@@ -182,7 +183,7 @@ def test_views_show_what_is_learned() -> None:
 
 def _parent_mean(learned: Learned) -> GradientSum:
     total = GradientSum(learned)
-    total.add(0, _tensors(5, SHAPES), [], 2.0, 2.0)
+    total.add(0, TaskGradient(_tensors(5, SHAPES), [], Losses(2.0, 2.0)))
     total.mean()
     return total
 
@@ -194,7 +195,8 @@ def test_sum_mean_and_clear() -> None:
     assert not total.buffer.any()
     losses = [(3.0, 1.0), (2.0, 1.5), None, (0.0, 0.0)]  # a loss of 0 is a loss
     for task, (slot, (at_0, at_T)) in enumerate((slot, pair) for slot, pair in enumerate(losses) if pair is not None):
-        total.add(slot, _tensors(task, SHAPES), _tensors(50 + task, RATE_SHAPES), at_0, at_T)
+        rates = _tensors(50 + task, RATE_SHAPES)
+        total.add(slot, TaskGradient(_tensors(task, SHAPES), rates, Losses(at_0, at_T)))
     assert total.mean() == losses
     for part, shapes, offset in ((total.initialization, SHAPES, 0), (total.rates, RATE_SHAPES, 50)):
         tasks = [torch.cat([value.flatten() for value in _tensors(offset + task, shapes)]) for task in range(3)]
@@ -209,7 +211,7 @@ def test_statistics_are_means_over_the_kept_tasks_of_all_workers() -> None:
     first, second = (GradientSum(learned, like) for _ in range(2))
     seen = [[torch.full((3,), task + 0.5), torch.full((3,), 2.0 * task)] for task in range(3)]
     for total, task in ((first, 0), (second, 1), (first, 2)):  # the fourth task was dropped
-        total.add(task, _tensors(task, SHAPES), [], 1.0, 1.0, seen[task])
+        total.add(task, TaskGradient(_tensors(task, SHAPES), [], Losses(1.0, 1.0), seen[task]))
     first.buffer += second.buffer  # what the all-reduce does
     first.mean()
     for index, expected in enumerate((1.5, 2.0)):

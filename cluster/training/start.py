@@ -1,0 +1,63 @@
+"""What a fresh training starts from, with all that can be checked before it begins."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.training.config import Training
+from eosvos.data.parquet import EncodedDataset
+from eosvos.data.tasks import held_out
+from eosvos.errors import BadInput
+from eosvos.learning.optimization import Optimization, differing_fields, load
+from eosvos.model.weights import initial_model
+
+log = logging.getLogger(__name__)
+
+
+def initial_state(training: Training, dataset: EncodedDataset) -> Optimization:
+    """The initialization, and for meta-training the learning rates, before the first outer step.
+
+    Raises:
+        BadInput: weights or a checkpoint that cannot be started from, or held-out sequences that cannot be scored.
+    """
+    indices = held_out(len(dataset.sequences), training.held_out, training.seed)
+    _check_can_validate(dataset, indices)
+    facts: dict[str, Any] = {
+        "data_hash": dataset.hash,
+        "held_out": [dataset.sequences[index].name for index in indices],
+    }
+    if training.start is not None:
+        parent = load(training.start)
+        _check_unseen(training.start, parent, facts)
+        if different := differing_fields(parent.config, training.model):
+            raise BadInput(f"{training.start}: its model differs from the one configured in {different}")
+        log.info("initialization: %s", training.start)
+        facts["parent"] = parent.facts.get("step", 0)
+        given = Optimization(training.model, parent.initialization, parent.rates, facts)
+    else:
+        model, loaded = initial_model(training.model, training.backbone_weights, training.seed)
+        log.info("initial weights: %s", loaded)
+        given = Optimization(training.model, model.state_dict(), None, facts)
+    return training.learner().start(given, str(training.start))
+
+
+def _check_unseen(parent: Path, start: Optimization, facts: Mapping[str, Any]) -> None:
+    """Raises BadInput where a parent has learned from what is to be held out of the same data."""
+    seen = set(facts["held_out"]) - set(start.facts.get("held_out", ()))
+    if seen and start.facts.get("data_hash") == facts["data_hash"]:
+        raise BadInput(
+            f"{parent}: was trained on {', '.join(sorted(seen))}, which --held-out keeps for validation; train the "
+            "parent with the same --held-out and --seed, or set --held-out 0"
+        )
+
+
+def _check_can_validate(dataset: EncodedDataset, indices: Sequence[int]) -> None:
+    """Raises BadInput where a held-out sequence has nothing to follow or nothing to score; known from the index."""
+    for index in indices:
+        positions = {position for own in dataset.visible(index).values() for position in own}
+        if len(dataset.sequences[index]) < 3 or 0 not in positions or len(positions) < 3:
+            raise BadInput(
+                f"{dataset.uri}, {dataset.sequences[index].name}: held out for validation, but it has no object in its "
+                "first frame, or fewer than three frames with one; encode without it, or set --held-out 0"
+            )
