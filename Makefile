@@ -1,11 +1,11 @@
-# make setup | test | test-fast | lint | demo | demo FAIR=1: each sets up what it needs in .venv of this checkout.
+# make setup | lint | test | test-slow | demo | demo FAIR=1: each sets up what it needs in .venv of this checkout.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Two files of tests at a time: much of a test's time is the start of its Ray cluster, which one core waits for.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Two files of tests at a time: much of a test is the start of its Ray cluster, which one core waits for.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup test test-fast lint demo
+.PHONY: setup lint test test-slow demo
 
 setup: $(STAMP)
 
@@ -17,10 +17,10 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 test: lint
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(PYTEST) -m 'not slow'
 
-test-fast: setup
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
+test-slow: setup
+	$(PYTEST) -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Imports only go down: jobs -> cluster -> eosvos, the science knows neither Ray nor MLflow, no job knows another."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,37 @@ def test_the_check_lets_pass_what_is_allowed() -> None:
     assert not violations(
         "jobs", "import ray\nfrom cluster import evaluation\nfrom eosvos.cli import run", {"evaluate"}
     )
+
+
+ROOMS = ("experiments", "sweep", "training", "evaluation", "tracking")
+"""Sub-packages of cluster/, from the top down: each imports from those below it alone; the files import from none."""
+
+
+def _room(module: str) -> str:
+    """Of a module of cluster/: its sub-package, or nothing for a file."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "cluster" and parts[1] in ROOMS else ""
+
+
+@pytest.mark.parametrize("room", [*ROOMS, ""])
+def test_imports_between_rooms_only_go_down(room: str) -> None:
+    files = sorted((ROOT / "cluster" / room).rglob("*.py") if room else (ROOT / "cluster").glob("*.py"))
+    assert files
+    below = ROOMS[ROOMS.index(room) :] if room else ()
+    upwards = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in files
+        for module in _imported(path.read_text())
+        if _room(module) not in ("", *below)
+    }
+    assert upwards == set()
+
+
+def test_every_sub_package_of_the_cluster_is_a_room() -> None:
+    folders = {path.parent.name for path in (ROOT / "cluster").glob("*/*.py")}
+    assert folders == set(ROOMS)
+
+
+def test_no_kind_of_training_is_told_by_its_type() -> None:
+    files = [path for floor in ("cluster", "jobs") for path in (ROOT / floor).rglob("*.py")]
+    assert [str(path) for path in files if re.search(r"isinstance\(.*Training", path.read_text())] == []

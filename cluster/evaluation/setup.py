@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from cluster import run_folder
 from cluster.evaluation.config import Evaluation
 from cluster.evaluation.journal import Entry, Journal, digest
 from cluster.session import connect, largest
-from cluster.sweep.config import Sweep
 from cluster.tracking.provenance import folder_of
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.errors import BadInput
@@ -18,7 +17,20 @@ from eosvos.paths import absolute_address, absolute_path
 
 PLACEMENT = ("out",)
 """Fields that say where an evaluation is; what it runs on is part of its speed."""
-Config = TypeVar("Config", Evaluation, Sweep)
+
+
+class _Placed(Protocol):
+    """A configuration that says where its checkpoint, its data and its results are."""
+
+    @property
+    def checkpoint(self) -> Path: ...
+    @property
+    def data(self) -> str: ...
+    @property
+    def out(self) -> Path | None: ...
+
+
+Config = TypeVar("Config", bound=_Placed)
 
 
 @dataclass(frozen=True)
@@ -71,12 +83,14 @@ def resolved(config: Config) -> Config:
         raise BadInput("--data: name an encoded dataset; make one with jobs/encode_dataset.py")
     if config.out is None:
         raise BadInput("--out: name the folder of the results")
-    return replace(
-        config,
+    values: Any = config  # a frozen dataclass, which the protocol cannot say
+    changed: Config = replace(
+        values,
         checkpoint=absolute_path(config.checkpoint, "--checkpoint"),
         data=absolute_address(config.data, "--data"),
         out=absolute_path(config.out, "--out"),
     )
+    return changed
 
 
 def default_folder(evaluation: Evaluation, preset: str) -> Path:
