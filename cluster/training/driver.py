@@ -21,7 +21,7 @@ from cluster.tracking.provenance import run_of, run_tags
 from cluster.tracking.run import Tracker, check_answers, tracking_uri
 from cluster.training import checkpoints, progress
 from cluster.training.config import PLACEMENT, Training
-from cluster.training.follower import finish, follow
+from cluster.training.follower import KEPT, RowLog, finish, follow
 from cluster.training.pictures import training_pictures
 from cluster.training.start import initial_state
 from cluster.training.validation import Validation
@@ -95,6 +95,7 @@ def _run(
         validation = None if settings is None else Validation(training, settings, folder, dataset, first_step)
         if first_step < training.outer.steps:
             _fit(training, folder, resources, first_step, background, validation)
+        RowLog(background, KEPT).send(progress.read(folder))  # what a kill, or no step to take, has kept from MLflow
         if validation:
             finish(validation, background)
         _log_results(training, folder, began, background, validation)
