@@ -9,7 +9,8 @@ from cluster.training.config import Training
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.tasks import held_out
 from eosvos.errors import BadInput
-from eosvos.learning.optimization import Optimization, differing_fields, load
+from eosvos.learning.optimization import Optimization, differing_fields, load, skeleton
+from eosvos.learning.rates import level_counts
 from eosvos.model.weights import initial_model
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,11 @@ def initial_state(training: Training, dataset: EncodedDataset) -> Optimization:
         model, loaded = initial_model(training.model, training.backbone_weights, training.seed)
         log.info("initial weights: %s", loaded)
         given = Optimization(training.model, model.state_dict(), None, facts)
-    return training.learner().start(given, str(training.start))
+    optimization = training.learner().start(given, str(training.start))
+    if optimization.rates is not None:
+        counts = ", ".join(f"{level} {count:,}" for level, count in level_counts(skeleton(training.model)).items())
+        log.info("learning rates: %s; by level %s", optimization.rates, counts)
+    return optimization
 
 
 def _check_unseen(parent: Path, start: Optimization, facts: Mapping[str, Any]) -> None:

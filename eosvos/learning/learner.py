@@ -1,6 +1,5 @@
 """Learners: what a training learns from its tasks. Parent and meta-training are the two behind one contract."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypedDict
@@ -14,11 +13,9 @@ from eosvos.learning.inner_loop import gradient, load_parameters
 from eosvos.learning.meta_gradient import last_only, meta_gradient, multi_step
 from eosvos.learning.optimization import Optimization, skeleton
 from eosvos.learning.outer_loop import Learned, Losses, TaskGradient
-from eosvos.learning.rates import initial_rates, level_counts
+from eosvos.learning.rates import initial_rates
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.model.normalization import FrozenBatchNorm, frozen_batch_norms, has_initial_statistics, seen_statistics
-
-log = logging.getLogger(__name__)
 
 
 class Measures(TypedDict, total=False):
@@ -192,8 +189,6 @@ class MetaLearner:
         facts = {"T": self.T, "order": self.order, "initial_rate": None if rates else config.initial_rate}
         like = given.initialization[given.parameter_names()[0]]
         rates = rates or initial_rates(skeleton(given.config), config, self.seed, like)
-        counts = ", ".join(f"{level} {count:,}" for level, count in level_counts(skeleton(given.config)).items())
-        log.info("learning rates: %s; by level %s", rates, counts)
         return replace(given, rates=rates, facts={**given.facts, **facts})
 
     def prepare(self, model: MaskRCNN) -> list[FrozenBatchNorm]:
