@@ -12,6 +12,7 @@ from cluster import run_folder
 from cluster.experiments.ablation import Ablation, ablate, seeds_in_table
 from cluster.experiments.ablation_rows import choices, table_1
 from cluster.training.presets import trainings
+from cluster.training.start import check_weights
 from eosvos.cli import parse_preset, run
 from eosvos.config import check_different, to_dict
 from eosvos.data.demo_video import demo_video
@@ -81,6 +82,7 @@ def main() -> None:
     for address in (train_data, data):
         open_dataset(address)  # to refuse what is not one before anything is written
     parent, meta = trainings(preset, train_data, config.backbone_weights)
+    check_weights(parent)
     rows = choices(parent, meta, config.T)
     if config.table == "paper":
         rows = table_1(parent, meta, config.T, config.more_T)

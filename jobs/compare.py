@@ -11,6 +11,7 @@ from rich.console import Console
 from cluster import run_folder
 from cluster.experiments.comparison import Comparison, compare, finished_seeds, train_pair
 from cluster.training.presets import PARENT, trainings
+from cluster.training.start import check_weights
 from eosvos.cli import parse_preset, run
 from eosvos.config import check_different, to_dict
 from eosvos.data.parquet import open_dataset
@@ -69,6 +70,7 @@ def main() -> None:
     run_folder.check(out, config, free=FREE)
     print(json.dumps(to_dict(config), indent=2))
     parent, meta = trainings(preset, train_data, config.backbone_weights)
+    check_weights(parent)
     with run_folder.claimed(out, config, free=FREE):
         pairs = [
             train_pair(replace(parent, seed=seed), replace(meta, seed=seed), out / f"seed-{seed}")

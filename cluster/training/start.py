@@ -47,6 +47,11 @@ def initial_state(training: Training, dataset: EncodedDataset) -> Optimization:
     return optimization
 
 
+def check_weights(training: Training) -> None:
+    """Finds initial weights that cannot be used before anything is written. Raises BadInput for such."""
+    initial_model(training.model, training.backbone_weights, training.seed)
+
+
 def _check_unseen(parent: Path, start: Optimization, facts: Mapping[str, Any]) -> None:
     """Raises BadInput where a parent has learned from what is to be held out of the same data."""
     seen = set(facts["held_out"]) - set(start.facts.get("held_out", ()))

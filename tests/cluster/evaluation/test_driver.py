@@ -248,7 +248,12 @@ def test_several_datasets_are_all_checked_first(learned: Evaluation, encoded: Pa
 
 
 def test_mlflow_is_gone_once_the_work_has_begun(
-    learned: Evaluation, encoded: Path, tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Evaluation,
+    encoded: Path,
+    tracking: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """All datasets are evaluated; the same command again computes nothing and logs everything."""
     first = replace(learned, T=(0,), sequences=("held-00000",), out=tmp_path / "first")
@@ -257,14 +262,13 @@ def test_mlflow_is_gone_once_the_work_has_begun(
     def gone(*_: object, **__: object) -> None:
         raise MlflowException("connection refused")
 
-    printed = io.StringIO()
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_run", gone)
         patch.setattr(evaluation_module, "SILENCE", 0.2)
         patch.setattr(evaluation_module, "SHORT_SILENCE", 0.1)
-        evaluate_all([first, second], Console(file=printed, width=120, soft_wrap=True))
+        evaluate_all([first, second], QUIET)
     said = f"MLflow does not answer at {tracking}: not all is logged; the same command again logs the rest"
-    assert printed.getvalue().count(said) == 2
+    assert caplog.messages.count(said) == 2
 
     def entries() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/journal/*.json")}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eosvos.data.augment import input_size, resized, transformed
 from eosvos.data.config import SPATIAL
-from eosvos.draws import Stream, generator
+from eosvos.draws import Stream
 from eosvos.errors import BadInput
 from eosvos.learning.config import RatesConfig
 from eosvos.learning.inner_loop import fine_tune, load_parameters
@@ -24,7 +24,6 @@ from eosvos.model.mask_rcnn import MaskRCNN, paste
 from eosvos.model.weights import initial_model
 from eosvos.segmentation import adaptation
 from eosvos.segmentation.adaptation import (
-    STATE,
     AdaptedObject,
     LabelledFrame,
     adapt_online,
@@ -474,7 +473,7 @@ def test_a_time_budget_leaves_the_best_state(
     batch = own.model.batch([own.given[0].image], [own.given[0].mask])
 
     def loss() -> float:
-        return float(own.model.loss(batch, generator(0, 1, 0, STATE)).detach())
+        return float(own.model.loss(batch, Stream.STATE.torch(0, 1, 0)).detach())
 
     before = loss()
     rates = [rate * 0.1 for rate in optimization.fine_tuning_rates()]
