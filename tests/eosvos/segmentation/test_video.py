@@ -1,9 +1,7 @@
 """From a clip and masks to a folder, with a detector that sees the truth."""
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -251,7 +249,11 @@ def test_a_kill_before_the_result_is_replaced(
     out = tmp_path / "out"
     segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, out, 0)
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
-    monkeypatch.setattr(video, "_replace", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video, "_replace", killed)
     with pytest.raises(KeyboardInterrupt):
         segment_clip(Perfect(optimization, truths), clip, {0: truths[0]}, out, 0)
     monkeypatch.undo()
