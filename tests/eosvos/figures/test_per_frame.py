@@ -62,7 +62,7 @@ def test_ids_stand_at_the_ends_of_their_lines(unreadable: Unreadable) -> None:
         assert (box.y0 + box.y1) / 2 == pytest.approx(wanted, abs=3)
 
 
-@pytest.mark.parametrize("count", [1, 3, 5, 30])
+@pytest.mark.parametrize("count", [1, 3, 5, 13])
 def test_any_number_of_sequences(unreadable: Unreadable, count: int) -> None:
     names = [f"sequence-{number}-of-a-name-that-is-too-long-for-it" for number in range(count)]
     figure = per_frame({10: {name: [scores(i, 9) for i in range(1, 6)] for name in names}})

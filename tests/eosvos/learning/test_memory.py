@@ -15,8 +15,9 @@ from torch.func import functional_call
 from torch.profiler import ProfilerActivity, profile
 
 from eosvos.draws import generator
-from eosvos.learning.config import Order, RatesConfig
+from eosvos.learning.config import Order, OuterConfig, RatesConfig
 from eosvos.learning.meta_gradient import last_only, meta_gradient
+from eosvos.learning.outer_loop import Learned
 from eosvos.learning.rates import initial_rates
 from eosvos.model.backbones import count_parameters
 from eosvos.model.config import ModelConfig
@@ -43,8 +44,8 @@ SHORT, LONG = 2, 8
 
 
 def _closed_form(order: Order, model: MaskRCNN, log_rates: list[Tensor], batch: Batch, T: int) -> None:
-    start = [parameter.detach().clone() for parameter in model.parameters()]
-    meta_gradient(model, start, log_rates, "log", batch, batch, last_only(T), (0,), order)
+    learned = Learned([parameter.detach() for parameter in model.parameters()], log_rates, OuterConfig())
+    meta_gradient(model, learned, batch, batch, last_only(T), (0,), order)
 
 
 def _autograd(order: Order, model: MaskRCNN, log_rates: list[Tensor], batch: Batch, T: int) -> None:

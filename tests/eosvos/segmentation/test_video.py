@@ -273,6 +273,7 @@ def test_an_empty_folder_may_be_a_mount_point(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(WRITTEN)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the multi-object clips are not beside the checkout (shared/data)")
 @pytest.mark.parametrize("name", ["davis2017/schoolgirls", "pumavos/caps", "pumavos/chair", "pumavos/chair/chair.mp4"])
 def test_the_truth_of_real_clips(optimization: Optimization, tmp_path: Path, name: str) -> None:
