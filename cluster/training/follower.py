@@ -35,14 +35,15 @@ class RowLog:
 
     def send(self, rows: list[StepRow] | list[ValidationRow]) -> None:
         """In the order of their steps."""
-        self._background.do(lambda tracker: self._send(tracker, list(rows)))
+        now = int(time.time() * 1000)  # of the first try: MLflow keeps what is sent again with the same time once
+        self._background.do(lambda tracker: self._send(tracker, list(rows), now))
 
-    def _send(self, tracker: Tracker, rows: list[StepRow | ValidationRow]) -> None:
+    def _send(self, tracker: Tracker, rows: list[StepRow | ValidationRow], timestamp: int) -> None:
         if self._last is None:
             self._last = tracker.last_step(self._name)
         new = [row for row in rows if row["step"] > (self._last or 0)]
         if new:
-            tracker.metrics([(row["step"], measures(row)) for row in new])
+            tracker.metrics([(row["step"], measures(row)) for row in new], timestamp)
             self._last = new[-1]["step"]
 
 
