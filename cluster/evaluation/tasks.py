@@ -1,10 +1,8 @@
 """The Ray tasks of an evaluation: one per sequence, a bounded number at once, tried again where they fail."""
 
 import time
-from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import ray
 import torch
@@ -13,7 +11,8 @@ from rich.console import Console
 from cluster.evaluation.config import Evaluation
 from cluster.evaluation.journal import SequenceResult
 from cluster.failures import last_line
-from cluster.session import bad_input_in, total
+from cluster.fan_out import FanOut
+from cluster.session import total
 from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.sequence import Sequence
@@ -23,11 +22,8 @@ from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.metrics.table import ObjectResult
 from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, fine_tune_object
 from eosvos.segmentation.one_shot import OneShotSegmenter
+from eosvos.text import time_left
 
-ATTEMPTS = 3
-"""How often a sequence is tried before it counts as failed."""
-WAIT_SECONDS = 60.0
-"""After so long without a result it is said that there is none."""
 IN_FLIGHT = 2
 """Tasks that are with Ray at once, for each that can run."""
 
@@ -114,52 +110,39 @@ def evaluate_sequences(
         what was raised by the sequences that failed, by name.
     """
     work = {index: len(sequence_of(dataset, index, evaluation)) * len(dataset.visible(index)) for index in missing}
-    waiting = deque(sorted(missing, key=lambda index: -work[index]))  # the longest first
+    longest_first = sorted(missing, key=lambda index: -work[index])
     # Ray would try again for ever what does not fit into memory.
     on_ray = ray.remote(num_cpus=evaluation.threads_per_task, num_gpus=evaluation.gpus_per_task, max_retries=0)
     task = on_ray(evaluate_sequence)
     shared = ray.put(optimization)
-    pending: dict[Any, int] = {}
-    attempts: Counter[int] = Counter()
+    tasks: FanOut[int, tuple[list[SequenceResult], Masks]] = FanOut(
+        lambda index: task.remote(shared, dataset, index, evaluation),
+        longest_first,
+        tasks_at_once(evaluation) * IN_FLIGHT,
+        describe=lambda index: dataset.sequences[index].name,
+    )
     failed: dict[str, Exception] = {}
     started, finished = time.monotonic(), 0
-    while waiting or pending:
-        while waiting and len(pending) < tasks_at_once(evaluation) * IN_FLIGHT:
-            index = waiting.popleft()
-            pending[task.remote(shared, dataset, index, evaluation)] = index
-        ready, _ = ray.wait(list(pending), num_returns=1, timeout=WAIT_SECONDS)
-        if not ready:
-            free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-            console.print(f"no sequence has ended for a minute; {free.get('CPU', 0):g} CPUs are free")
+    for number, ended in enumerate(tasks, 1):
+        tasks.at_once = tasks_at_once(evaluation) * IN_FLIGHT  # the cluster may have grown
+        sequence = sequence_of(dataset, ended.item, evaluation)
+        if isinstance(ended.outcome, Exception):
+            console.print(f"{sequence.name}: failed ({last_line(ended.outcome)})", highlight=False)
+            failed[sequence.name] = ended.outcome
             continue
-        index = pending.pop(ready[0])
-        sequence = sequence_of(dataset, index, evaluation)
-        try:
-            own, masks = ray.get(ready[0])
-        except Exception as error:
-            bad, attempts[index] = bad_input_in(error), attempts[index] + 1
-            if bad is None and attempts[index] < ATTEMPTS:
-                console.print(f"{sequence.name}: failed, and is tried again ({last_line(error)})", highlight=False)
-                waiting.append(index)
-            else:
-                console.print(f"{sequence.name}: failed ({last_line(bad or error)})", highlight=False)
-                failed[sequence.name] = bad or error
-            continue
-        land(sequence, own, masks)
-        finished += work[index]
-        left = round((time.monotonic() - started) * (sum(work.values()) - finished) / finished)
+        results, masks = ended.outcome
+        land(sequence, results, masks)
+        finished += work[ended.item]
+        left = time_left(time.monotonic() - started, finished, sum(work.values()) - finished)
         shown = ", ".join(
-            f"{100 * max(result.j_and_f for result in own if result.T == T):.1f} at T={T}" for T in evaluation.T
+            f"{100 * max(result.j_and_f for result in results if result.T == T):.1f} at T={T}" for T in evaluation.T
         )
         if len(evaluation.learning_rate) > 1:
             shown += f" (best of {len(evaluation.learning_rate)} rates)"
-        for result in own:
+        for result in results:
             if result.diverged:
                 console.print(f"{sequence.name}: fine-tuning diverged at {result.setting.replace('_', ' ')}")
-        ended = len(missing) - len(waiting) - len(pending)
-        console.print(
-            f"{ended}/{len(missing)} {sequence.name}: J&F {shown}; {left // 60}:{left % 60:02d} left", highlight=False
-        )
+        console.print(f"{number}/{len(missing)} {sequence.name}: J&F {shown}; {left}", highlight=False)
     return failed
 
 

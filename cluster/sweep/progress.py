@@ -20,6 +20,7 @@ from cluster.tracking.run import Tracker
 from eosvos.config import to_dict
 from eosvos.files import write_whole
 from eosvos.metrics.table import object_rows, percent
+from eosvos.text import time_left
 
 EVERY_SECONDS = 10.0
 """Between two lines about sequences; the end of a trial is always said."""
@@ -107,11 +108,10 @@ class SweepProgress(tune.Callback):
         to_begin = self._total - len(self._ended) - len(open_trials)
         most = len(self._shared.order)
         left = to_begin * most + sum(most - done for done in open_trials)
-        time_left = ""
+        at_most = ""
         if own > 0 and left:
-            seconds = round((self._said - self._began) / own * left)
-            time_left = f"; at most {seconds // 60}:{seconds % 60:02d} left"
-        self._console.print(f"{len(self._ended)}/{self._total} {what}{time_left}")
+            at_most = f"; at most {time_left(self._said - self._began, own, left)}"
+        self._console.print(f"{len(self._ended)}/{self._total} {what}{at_most}")
 
 
 def _line(result: dict[str, Any]) -> str:
