@@ -17,7 +17,6 @@ Examples:
     ray job submit --working-dir . --runtime-env runtime_env.yaml -- python jobs/meta_train.py \\
         --preset davis2016-small --data /shared/data/fit --out /shared/runs/meta
     python jobs/meta_train.py --preset paper --data runs/data/fit --no-gpu --dry-run
-
 """
 
 

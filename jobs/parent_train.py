@@ -13,7 +13,6 @@ DESCRIPTION = """Train a parent on an encoded dataset. The same command again re
 
 Example:
     python jobs/parent_train.py --preset davis2016-small --data runs/data/fit --backbone-weights mobilenet.safetensors
-
 """
 
 

@@ -1,5 +1,6 @@
 """Configuration of trainings."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -44,7 +45,7 @@ class ValidationSettings:
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(ABC):
     """What every training has; a ``ParentTraining`` or a ``MetaTraining``."""
 
     job: ClassVar[str]
@@ -95,9 +96,9 @@ class Training:
         """Raises BadInput for relative paths in a submitted job."""
         return replace(self, data=absolute_address(self.data, "--data"))
 
+    @abstractmethod
     def learner(self) -> "Learner":
         """What is learned, and how."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def what_would_run(training: Training, folder: Path) -> str:
         data,
         f"model: {training.model.backbone}, {count_parameters(model):,} parameters, frames {_by((height, width))}",
     ]
-    optimization = _started(training, model)
+    given = Optimization(training.model, model.state_dict(), None)
+    optimization = training.learner().start(given, "a checkpoint")
     if optimization.rates is not None:
         lines.append(f"learning rates: {optimization.rates}")
     seconds, gigabytes = _measured(model, optimization, size, training)
@@ -157,13 +158,6 @@ def _data(training: Training) -> tuple[tuple[int, int], str]:
     )
     image, _ = dataset.sequences[0].frame(0)
     return (image.shape[-2], image.shape[-1]), text
-
-
-def _started(training: Training, model: MaskRCNN) -> Optimization:
-    """What the training starts from, with the values of ``model``; statistics are as if a parent had found some."""
-    state = model.state_dict()
-    values = {name: value + 1 if name.endswith("running_mean") else value for name, value in state.items()}
-    return training.learner().start(Optimization(training.model, values, None), "a checkpoint")
 
 
 def _measured(

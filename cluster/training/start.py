@@ -11,6 +11,7 @@ from eosvos.data.tasks import held_out
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization, differing_fields, load, skeleton
 from eosvos.learning.rates import level_counts
+from eosvos.model.normalization import has_initial_statistics
 from eosvos.model.weights import initial_model
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,11 @@ def initial_state(training: Training, dataset: EncodedDataset) -> Optimization:
         given = Optimization(training.model, model.state_dict(), None, facts)
     optimization = training.learner().start(given, str(training.start))
     if optimization.rates is not None:
+        if has_initial_statistics(optimization.initialization):
+            raise BadInput(
+                "--normalization frozen_batch: a model that starts from nothing has no statistics to freeze; train a "
+                "parent, which finds them, and give it with --parent"
+            )
         counts = ", ".join(f"{level} {count:,}" for level, count in level_counts(skeleton(training.model)).items())
         log.info("learning rates: %s; by level %s", optimization.rates, counts)
     return optimization

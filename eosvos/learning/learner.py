@@ -15,7 +15,7 @@ from eosvos.learning.optimization import Optimization, skeleton
 from eosvos.learning.outer_loop import Learned, Losses, TaskGradient
 from eosvos.learning.rates import initial_rates
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
-from eosvos.model.normalization import FrozenBatchNorm, frozen_batch_norms, has_initial_statistics, seen_statistics
+from eosvos.model.normalization import FrozenBatchNorm, frozen_batch_norms, seen_statistics
 
 
 class Measures(TypedDict, total=False):
@@ -121,10 +121,8 @@ class ParentLearner:
         images, masks = [*frames.train_images, *frames.test_images], [*frames.train_masks, *frames.test_masks]
         load_parameters(model, learned.initialization_views)
         loss, gradients = gradient(model, model.batch(images, masks), generator(self.seed, task.epoch, task.index))
-        return TaskGradient(gradients, [], Losses(float(loss), float(loss)), seen_statistics(self._live(model)))
-
-    def _live(self, model: MaskRCNN) -> list[FrozenBatchNorm]:
-        return frozen_batch_norms(model) if self.learns_statistics else []
+        live = [norm for norm in frozen_batch_norms(model) if norm.live]
+        return TaskGradient(gradients, [], Losses(float(loss), float(loss)), seen_statistics(live))
 
     def measures(self, losses: Sequence[Losses | None], learned: Learned) -> Measures:
         counted = [one for one in losses if one is not None]
@@ -172,13 +170,8 @@ class MetaLearner:
         """With the learning rates that are given, or with new ones.
 
         Raises:
-            BadInput: batch normalization without statistics to freeze, or learning rates of another kind.
+            BadInput: learning rates of another kind.
         """
-        if has_initial_statistics(given.initialization):
-            raise BadInput(
-                "--normalization frozen_batch: a model that starts from nothing has no statistics to freeze; train a "
-                "parent, which finds them, and give it with --parent"
-            )
         config, rates = self.rates, given.rates
         wanted = f"{config.rate_level}, {config.rate_form}"
         if rates is not None and f"{rates.level}, {rates.form}" != wanted:
