@@ -27,8 +27,8 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
     path = folder / CONFIG_FILE
     if path.is_file():
         # A field that is newer than the run has its default there; new fields have defaults that change nothing.
-        before = flattened(to_dict(type(config)())) | flattened(read_json(path))
         after = flattened(to_dict(config))
+        before = flattened(to_dict(type(config)())) | _moved(flattened(read_json(path)), after)
         different = [
             f"{name} ({before.get(name)} there, {after.get(name)} now)"
             for name in sorted({*before, *after})
@@ -42,6 +42,12 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
             )
     elif folder.exists() and (not folder.is_dir() or any(other != unfinished(path) for other in folder.iterdir())):
         raise BadInput(f"{folder}: exists and is no run's folder; give another --out")
+
+
+def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """``before`` with a field that stands elsewhere in ``after`` under its name there; its flag is the same."""
+    places = {name.rpartition(".")[2]: name for name in after}
+    return {name if name in after else places.get(name.rpartition(".")[2], name): before[name] for name in before}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How durations are written."""
+"""How durations and sizes are written."""
 
 
 def minutes_seconds(seconds: float) -> str:
@@ -16,3 +16,15 @@ def time_left(elapsed: float, done: float, left: float) -> str:
         left: amount that is still to do.
     """
     return f"{minutes_seconds(elapsed / done * left)} left" if done > 0 else ""
+
+
+def hours_text(hours: float) -> str:
+    """A rough duration: ``30 minutes``, ``12.5 hours``, ``2.3 days``."""
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """(H, W) as ``480x854``."""
+    return f"{size[0]}x{size[1]}"

@@ -1,16 +1,17 @@
 """The whole system in one go, on synthetic video: encode, parent, meta-training, evaluation, a table, a picture."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from cluster.evaluation.config import Evaluation
+from cluster.evaluation.config import Evaluation, Subject
 from cluster.evaluation.driver import evaluate
+from cluster.evaluation.journal import PREDICTIONS
 from cluster.experiments.comparison import Comparison, compare, train_pair
 from cluster.tracking.run import tracking_uri
 from cluster.training.checkpoints import BEST
@@ -19,10 +20,11 @@ from cluster.training.presets import META, PARENT
 from eosvos.cli import parse, run
 from eosvos.data.demo_video import SEQUENCES, demo_video
 from eosvos.data.parquet import open_dataset
+from eosvos.evaluation.results import FineTuning
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
 from eosvos.learning.optimization import load, save
-from eosvos.metrics.table import best_at_each_T, percent
+from eosvos.metrics.table import Row, best_at_each_T, percent
 from eosvos.paths import absolute_path
 
 DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The same command again goes on where it was.
@@ -61,18 +63,14 @@ def main() -> None:
     train(replace(META["demo"], data=str(data["train"]), parent=parent), out / "meta")
     meta, segmentation = out / "meta" / BEST, META["demo"].segmentation
     console.rule("evaluation on unseen sequences")
-    evaluations = {
-        "meta": Evaluation(meta, str(data["held"]), out / "evaluation-meta", T=STEPS, segmentation=segmentation),
-        "parent": Evaluation(
-            parent,
-            str(data["held"]),
-            out / "evaluation-parent",
-            T=STEPS,
-            learning_rate=PARENT_RATES,
-            segmentation=segmentation,
-        ),
+    subjects = {
+        "meta": Subject(meta, str(data["held"])),
+        "parent": Subject(parent, str(data["held"]), learning_rate=PARENT_RATES),
     }
-    summaries = {name: evaluate(evaluation, console).summary for name, evaluation in evaluations.items()}
+    summaries = {
+        name: evaluate(Evaluation(subject, STEPS, segmentation), out / f"evaluation-{name}").summary
+        for name, subject in subjects.items()
+    }
     best = best_at_each_T(summaries["parent"])
     console.print(_table({row["T"]: row for row in summaries["meta"]}, best))
     sheet = out / "contact_sheet.png"
@@ -89,7 +87,7 @@ def main() -> None:
     console.print(f"all runs: .venv/bin/mlflow ui --backend-store-uri {tracking_uri()}")
 
 
-def _table(meta: dict[int, dict[str, Any]], parent: dict[int, dict[str, Any]]) -> Table:
+def _table(meta: Mapping[int, Row], parent: Mapping[int, Row]) -> Table:
     table = Table(title=f"J&F on {meta[0]['objects']} objects of unseen sequences, mean and standard error")
     for heading in ("T", "meta-learned", "FPS", "parent, best rate", "rate"):
         table.add_column(heading, justify="right")
@@ -100,12 +98,15 @@ def _table(meta: dict[int, dict[str, Any]], parent: dict[int, dict[str, Any]]) -
     return table
 
 
-def _contact_sheet(out: Path, data: Path, parent_rate: float) -> Image.Image:
+def _contact_sheet(out: Path, data: Path, parent_rate: float | None) -> Image.Image:
     """Per sequence: the given mask, the last scored frame before and after fine-tuning, the parent's, the truth."""
     folders = [
-        out / "evaluation-meta" / "predictions" / "T=0",
-        out / "evaluation-meta" / "predictions" / f"T={SHEET_T}",
-        out / "evaluation-parent" / "predictions" / f"T={SHEET_T}_rate={parent_rate:g}",
+        out / f"evaluation-{name}" / PREDICTIONS / fine_tuning.folder
+        for name, fine_tuning in (
+            ("meta", FineTuning(None, 0)),
+            ("meta", FineTuning(None, SHEET_T)),
+            ("parent", FineTuning(parent_rate, SHEET_T)),
+        )
     ]
     rows = []
     for sequence in open_dataset(data).sequences:

@@ -11,8 +11,18 @@ from rich.console import Console
 from eosvos.cli import parse, run
 from eosvos.errors import BadInput
 from eosvos.metrics.folders import FolderScores, Layout, annotated_folders, check_predictions, score_folders
-from eosvos.metrics.table import MEASURES, ObjectResult, Row, object_rows, summarize, terminal_table, write_table
+from eosvos.metrics.table import (
+    MEASURES,
+    ObjectResult,
+    ObjectRow,
+    Row,
+    SummaryRow,
+    object_rows,
+    summarize,
+    summary_text,
+)
 from eosvos.paths import absolute_path
+from eosvos.tables import write_table
 
 DESCRIPTION = """Score anybody's palette PNGs: predictions in DIR/SEQUENCE/FRAME.png, named as the ground truth.
 
@@ -67,18 +77,20 @@ def main() -> None:
     write_table(rows, out, "scores")
     by_sequence, overall = summarize(rows, by=("sequence",)), summarize(rows, by=("dataset",))
     (out / "scores.json").write_text(json.dumps(_report(scores, rows, by_sequence, overall[0]), indent=1))
-    console.print(terminal_table(by_sequence, "sequences"))
-    console.print(terminal_table(overall, f"{truth.name}, mean over objects"))
+    console.print(summary_text(by_sequence, "sequences"))
+    console.print(summary_text(overall, f"{truth.name}, mean over objects"))
     console.print(f"scores.json, scores.csv: {out}")
 
 
-def _rows(own: FolderScores, layout: Layout) -> list[Row]:
+def _rows(own: FolderScores, layout: Layout) -> list[ObjectRow]:
     results = [ObjectResult(layout, own.name, len(own.frame_names), None, one) for one in own.objects]
     return object_rows(results)
 
 
-def _report(scores: list[FolderScores], rows: list[Row], by_sequence: list[Row], overall: Row) -> dict[str, Any]:
-    def measures(row: Row) -> Row:
+def _report(
+    scores: list[FolderScores], rows: list[ObjectRow], by_sequence: list[SummaryRow], overall: SummaryRow
+) -> dict[str, Any]:
+    def measures(row: Row) -> dict[str, float]:
         return {name: row[name] for name in MEASURES}
 
     return {

@@ -1,19 +1,18 @@
 """Evaluation: one Ray task per sequence, longest first; scores, predictions, pictures and an MLflow run."""
 
+import logging
 from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from cluster import run_folder
 from cluster.evaluation.config import Evaluation
-from cluster.evaluation.journal import Entry, SequenceResult
+from cluster.evaluation.journal import Entry
 from cluster.evaluation.report import REPORT, Segmentations, evaluation_pictures
-from cluster.evaluation.setup import PLACEMENT, Prepared, prepared, resolved
-from cluster.evaluation.tasks import Masks, evaluate_sequences, sequence_of, tasks_at_once
+from cluster.evaluation.setup import PLACEMENT, Setup, prepare
+from cluster.evaluation.tasks import evaluate_sequences, settings_of, tasks_at_once
 from cluster.failures import failure
 from cluster.tracking.background import SILENCE, BackgroundTracker
 from cluster.tracking.logged_run import RunFacts, logged_run
@@ -21,7 +20,22 @@ from cluster.tracking.provenance import run_of, run_tags
 from cluster.tracking.run import Tracker, check_answers, tracking_uri
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
-from eosvos.metrics.table import MEASURES, Row, best_at_each_T, object_rows, summarize, terminal_table, write_table
+from eosvos.evaluation.results import SequenceResult
+from eosvos.evaluation.sequence import Masks
+from eosvos.metrics.table import (
+    MEASURES,
+    ObjectRow,
+    Row,
+    SummaryRow,
+    best_at_each_T,
+    object_rows,
+    summarize,
+    summary_text,
+)
+from eosvos.paths import absolute_path
+from eosvos.tables import write_table
+
+log = logging.getLogger(__name__)
 
 SHORT_SILENCE = 3.0
 """Seconds that a dataset waits for MLflow at its end, where an earlier one has waited in vain."""
@@ -36,8 +50,8 @@ class EvaluationResult:
         summary: one per learning rate and T, means over objects.
     """
 
-    rows: list[Row]
-    summary: list[Row]
+    rows: list[ObjectRow]
+    summary: list[SummaryRow]
 
 
 @dataclass(frozen=True)
@@ -49,52 +63,55 @@ class _Outcome:
     logged: bool
 
 
-def evaluate_all(evaluations: SequenceOf[Evaluation], console: Console) -> None:
-    """Evaluates on one or several datasets, one after another, each as ``evaluate``; then one table of all.
+def evaluate_all(evaluations: SequenceOf[tuple[Evaluation, Path]]) -> None:
+    """Evaluates on one or several datasets, one after another, each as ``evaluate``; then says one table of all.
+
+    Args:
+        evaluations: each with its folder.
 
     Raises:
         BadInput: what ``evaluate`` refuses, of all of them before the first begins; two datasets of one name; a
             tracking server that does not answer.
         PartsFailed: some sequences have no result; the other sequences and datasets are evaluated all the same.
     """
-    evaluations = [resolved(evaluation) for evaluation in evaluations]
-    by_folder: dict[Path | None, Evaluation] = {}
-    for evaluation in evaluations:
-        other = by_folder.setdefault(evaluation.out, evaluation)
-        if other is not evaluation:
-            raise BadInput(f"--data {evaluation.data}: {other.data} has the same name; evaluate it with another --out")
+    data_of: dict[Path, str] = {}
+    for evaluation, folder in evaluations:
+        data, place = evaluation.subject.data, absolute_path(folder, "--out")
+        if place in data_of:
+            raise BadInput(f"--data {data}: {data_of[place]} has the same name; evaluate it with another --out")
+        data_of[place] = data
     uri = tracking_uri()
     check_answers(uri)
-    all_of_them = [prepared(evaluation) for evaluation in evaluations]
+    setups = [prepare(evaluation, folder) for evaluation, folder in evaluations]
     rows: list[Row] = []
     failed: dict[str, Exception] = {}
     silence = SILENCE
-    for ready in all_of_them:
-        data, name = ready.evaluation.data, Path(ready.evaluation.data).name
+    for setup in setups:
+        data, name = setup.evaluation.subject.data, Path(setup.evaluation.subject.data).name
         try:
-            outcome = _evaluate(ready, uri, console, silence)
+            outcome = _evaluate(setup, uri, silence)
         except BadInput as error:  # such as another evaluation that has begun in its folder
             failed[data] = error
-            if len(all_of_them) > 1:
-                console.print(f"{name}: {error}")
+            if len(setups) > 1:
+                log.info("%s: %s", name, error)
             continue
         if not outcome.logged:
             silence = SHORT_SILENCE
         if outcome.failed:
-            failed[data] = failure(outcome.failed, len(ready.names), "sequences")
-            name += f" ({len(ready.names) - len(outcome.failed)} of {len(ready.names)} sequences)"
-        rows += [{"data": name} | row for row in outcome.result.rows]
-    if len(all_of_them) > 1 and rows:
-        console.print(terminal_table(summarize(rows, by=("data", "learning_rate", "T")), "all datasets"))
+            failed[data] = failure(outcome.failed, len(setup.names), "sequences")
+            name += f" ({len(setup.names) - len(outcome.failed)} of {len(setup.names)} sequences)"
+        rows += [{"data": name, **row} for row in outcome.result.rows]
+    if len(setups) > 1 and rows:
+        log.info("%s", summary_text(summarize(rows, by=("data", "learning_rate", "T")), "all datasets"))
     if failed:
-        raise next(iter(failed.values())) if len(all_of_them) == 1 else failure(failed, len(all_of_them), "datasets")
+        raise next(iter(failed.values())) if len(setups) == 1 else failure(failed, len(setups), "datasets")
 
 
-def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
+def evaluate(evaluation: Evaluation, folder: Path) -> EvaluationResult:
     """Evaluates a checkpoint, or what is missing of it in the evaluation's folder.
 
-    Written to ``out`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal; at
-    the end ``objects``, ``sequences`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and
+    Written to ``folder`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal;
+    at the end ``objects``, ``sequences`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and
     ``report.html``; the same to MLflow, which nothing waits for.
 
     Raises:
@@ -102,51 +119,52 @@ def evaluate(evaluation: Evaluation, console: Console) -> EvaluationResult:
             evaluation at work in the folder.
         PartsFailed: some sequences have no result.
     """
-    uri, ready = tracking_uri(), prepared(evaluation)
-    outcome = _evaluate(ready, uri, console)
+    uri, setup = tracking_uri(), prepare(evaluation, folder)
+    outcome = _evaluate(setup, uri)
     if outcome.failed:
-        raise failure(outcome.failed, len(ready.names), "sequences")
+        raise failure(outcome.failed, len(setup.names), "sequences")
     return outcome.result
 
 
-def _evaluate(ready: Prepared, uri: str, console: Console, silence: float = SILENCE) -> _Outcome:
+def _evaluate(setup: Setup, uri: str, silence: float = SILENCE) -> _Outcome:
     """Evaluates what is missing. Raises BadInput where another evaluation is, or has been, at work in the folder."""
-    evaluation = ready.evaluation
-    with run_folder.claimed(ready.out, evaluation, free=PLACEMENT):
-        entries = ready.journal.entries()
-        missing = ready.missing(entries)
+    evaluation, folder = setup.evaluation, setup.folder
+    with run_folder.claimed(folder, evaluation, free=PLACEMENT):
+        entries = setup.journal.entries()
+        missing = setup.missing(entries)
         if entries:
-            done = len(ready.names) - len(missing)
-            console.print(f"{ready.out}: {done} of {len(ready.names)} sequences are evaluated already", highlight=False)
-        tags = _tags(ready) if missing else None
-        data = ((evaluation.data, ready.dataset.hash, "evaluation"),)
-        facts = RunFacts("evaluate", ready.out.name, evaluation, ready.journal.inputs, tags, data)
-        with logged_run(uri, ready.out, facts, silence) as background:
+            done = len(setup.names) - len(missing)
+            log.info("%s: %d of %d sequences are evaluated already", folder, done, len(setup.names))
+        tags = _tags(setup) if missing else None
+        data = ((evaluation.subject.data, setup.dataset.hash, "evaluation"),)
+        facts = RunFacts("evaluate", folder.name, evaluation, setup.journal.inputs, tags, data)
+        with logged_run(uri, folder, facts, silence) as background:
             for entry in entries.values():
                 _log_sequence(background, entry)
 
-            def land(sequence: Sequence, own: list[SequenceResult], masks: Masks) -> None:
-                entries[sequence.name] = entry = ready.journal.add(own, masks, sequence.frame_names)
+            def save(sequence: Sequence, results: list[SequenceResult], masks: Masks) -> None:
+                entries[sequence.name] = entry = setup.journal.add(results, masks, sequence.frame_names)
                 _log_sequence(background, entry)
 
             failed: dict[str, Exception] = {}
             if missing:
                 background.do(Tracker.watch_system)
-                failed = evaluate_sequences(evaluation, ready.optimization, ready.dataset, missing, land, console)
+                failed = evaluate_sequences(evaluation, setup.optimization, setup.dataset, missing, save)
             background.failed = bool(failed)
-            found = {name: entries[name] for name in ready.names.values() if name in entries}
-            result = _finish(ready, found, background, console) if found else EvaluationResult([], [])
+            found = {name: entries[name] for name in setup.names.values() if name in entries}
+            result = _finish(setup, found, background) if found else EvaluationResult([], [])
         if found:
-            console.print(f"report: {ready.out / REPORT}", highlight=False)
+            log.info("report: %s", folder / REPORT)
     return _Outcome(result, failed, background.all_logged)
 
 
-def _tags(ready: Prepared) -> dict[str, str]:
+def _tags(setup: Setup) -> dict[str, str]:
+    subject = setup.evaluation.subject
     return run_tags(
-        ready.dataset.hash,
-        world_size=str(tasks_at_once(ready.evaluation)),
-        checkpoint_step=str(ready.optimization.facts.get("step")),
-        checkpoint_run=run_of(ready.evaluation.checkpoint),
+        setup.dataset.hash,
+        world_size=str(tasks_at_once(subject)),
+        checkpoint_step=str(setup.optimization.facts.get("step")),
+        checkpoint_run=run_of(subject.checkpoint),
     )
 
 
@@ -155,51 +173,51 @@ def _log_sequence(background: BackgroundTracker, entry: Entry) -> None:
     background.do(lambda tracker: tracker.metrics(rows, entry.time))
 
 
-def _finish(
-    ready: Prepared, entries: Mapping[str, Entry], background: BackgroundTracker, console: Console
-) -> EvaluationResult:
+def _finish(setup: Setup, entries: Mapping[str, Entry], background: BackgroundTracker) -> EvaluationResult:
     """Tables, pictures, report; all of it to MLflow, what may go wrong the last: files after numbers, then pictures."""
-    evaluation, journal = ready.evaluation, ready.journal
+    folder = setup.folder
     results = [result for entry in entries.values() for result in entry.results]
     rows = _rows(results)
     summary = summarize(rows, by=("learning_rate", "T"))
-    tables = {"summary": summary, "sequences": _by_sequence(results), "objects": rows}
-    files = [path for name, table in tables.items() for path in write_table(table, journal.out, name)]
-    console.print(terminal_table(summary, f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"))
-    if len(entries) == len(ready.names):  # MLflow keeps every value: one of a part would stay beside that of the whole
+    tables: dict[str, SequenceOf[Row]] = {"summary": summary, "sequences": _by_sequence(results), "objects": rows}
+    files = [path for name, table in tables.items() for path in write_table(table, folder, name)]
+    log.info("%s", summary_text(summary, setup.title))
+    if len(entries) == len(setup.names):  # MLflow keeps every value: one of a part would stay beside that of the whole
         # As old as the newest sequence: the same again is the same time.
         time = max(entry.time for entry in entries.values())
-        best = [row | {"learning_rate": None} for row in best_at_each_T(summary).values()]
+        best = [{**row, "learning_rate": None} for row in best_at_each_T(summary).values()]
         metrics = [*_metrics(summary), *_metrics(best)]
         background.do(lambda tracker: tracker.metrics(metrics, time))
     for path in files:
         background.do(partial(Tracker.artifact, path=path))
-    sequences = {
-        name: sequence_of(ready.dataset, index, evaluation) for index, name in ready.names.items() if name in entries
-    }
-    segmented = Segmentations(journal, {name: entry.results for name, entry in entries.items()}, sequences)
-    for path in evaluation_pictures(evaluation, segmented, rows, summary):
-        place = None if path.parent == journal.out else path.parent.name
+    settings, sequences = settings_of(setup.evaluation), setup.dataset.sequences
+    segmented = Segmentations(
+        setup.journal,
+        {name: entry.results for name, entry in entries.items()},
+        {name: settings.frames_of(sequences[index]) for index, name in setup.names.items() if name in entries},
+    )
+    for path in evaluation_pictures(setup, segmented, rows, summary):
+        place = None if path.parent == folder else path.parent.name
         background.do(partial(Tracker.artifact, path=path, folder=place))
     return EvaluationResult(rows, summary)
 
 
-def _rows(results: list[SequenceResult]) -> list[Row]:
+def _rows(results: list[SequenceResult]) -> list[ObjectRow]:
     """Of ``object_rows``, by learning rate and T, then in the order of ``results``."""
-    ordered = sorted(results, key=lambda result: (result.learning_rate or 0.0, result.T))
+    ordered = sorted(results, key=lambda result: (result.fine_tuning.learning_rate or 0.0, result.T))
     return [
         row
         for result in ordered
-        for row in object_rows(result.objects, {"learning_rate": result.learning_rate, "T": result.T})
+        for row in object_rows(result.objects, {"learning_rate": result.fine_tuning.learning_rate, "T": result.T})
     ]
 
 
-def _by_sequence(results: list[SequenceResult]) -> list[Row]:
+def _by_sequence(results: list[SequenceResult]) -> list[SummaryRow]:
     """One row per learning rate, T and sequence."""
     return summarize(_rows(results), by=("learning_rate", "T", "sequence"))
 
 
-def _metrics(summary: list[Row]) -> list[tuple[int, Mapping[str, float]]]:
+def _metrics(summary: SequenceOf[Row]) -> list[tuple[int, Mapping[str, float]]]:
     """Of a summary's rows, by T, under names that tell learning rates and sequences apart."""
     logged: list[tuple[int, Mapping[str, float]]] = []
     for row in summary:

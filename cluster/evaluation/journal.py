@@ -9,43 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eosvos.evaluation.results import FineTuning, SequenceResult
 from eosvos.files import write_whole
 from eosvos.metrics.sequence_scores import ObjectScores
 from eosvos.metrics.table import ObjectResult
 
 FOLDER, PREDICTIONS = "journal", "predictions"
-
-
-@dataclass(frozen=True)
-class SequenceResult:
-    """One sequence at one learning rate and T.
-
-    Attributes:
-        sequence: its name.
-        learning_rate: the single rate, or None for learned ones.
-        T: fine-tuning steps.
-        objects: scores and times.
-        diverged: adaptation of an object diverged, so that its masks are empty.
-        computed_steps: fine-tuning steps of all objects that were computed for it; others were known from a smaller T,
-            or from a cache.
-    """
-
-    sequence: str
-    learning_rate: float | None
-    T: int
-    objects: tuple[ObjectResult, ...]
-    diverged: bool
-    computed_steps: int = 0
-
-    @property
-    def setting(self) -> str:
-        """Names learning rate and T; the predictions' folder."""
-        return f"T={self.T}" if self.learning_rate is None else f"T={self.T}_rate={self.learning_rate!r}"
-
-    @property
-    def j_and_f(self) -> float:
-        """Mean over the objects."""
-        return sum(own.scores.j_and_f for own in self.objects) / len(self.objects)
 
 
 @dataclass(frozen=True)
@@ -66,27 +35,27 @@ class Journal:
     """Of one evaluation's folder.
 
     Attributes:
-        out: the evaluation's folder.
+        folder: the evaluation's.
         inputs: what the results depend on beside the configuration, as ``digest`` gives it; entries of other inputs do
             not count.
     """
 
-    out: Path
+    folder: Path
     inputs: str
 
     def entries(self) -> dict[str, Entry]:
         """The sequences whose results and predictions are there, by name."""
-        names = [path.stem for path in sorted((self.out / FOLDER).glob("*.json"))]
+        names = [path.stem for path in sorted((self.folder / FOLDER).glob("*.json"))]
         return {name: entry for name in names if (entry := self.entry(name)) is not None}
 
     def entry(self, sequence: str) -> Entry | None:
         """One sequence's results, where they and the predictions are there."""
-        path = self.out / FOLDER / f"{sequence}.json"
+        path = self.folder / FOLDER / f"{sequence}.json"
         if not path.is_file():
             return None
         values = json.loads(path.read_text())
-        results = [_result(own) for own in values["results"]]
-        if values["inputs"] != self.inputs or not all(self.predictions(own).is_dir() for own in results):
+        results = [_result(one) for one in values["results"]]
+        if values["inputs"] != self.inputs or not all(self.predictions(result).is_dir() for result in results):
             return None
         return Entry(results, values["time"])
 
@@ -99,7 +68,7 @@ class Journal:
             frame_names: of the sequence.
         """
         name = results[0].sequence
-        path = self.out / FOLDER / f"{name}.json"
+        path = self.folder / FOLDER / f"{name}.json"
         path.unlink(missing_ok=True)  # of other inputs, whose predictions are replaced now
         for result, images in zip(results, masks, strict=True):
             folder = self.predictions(result)
@@ -113,12 +82,12 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         entry = Entry(results, int(time.time() * 1000))
         values = {"inputs": self.inputs, "sequence": name, "time": entry.time}
-        write_whole(path, json.dumps(values | {"results": [asdict(result) for result in results]}).encode())
+        write_whole(path, json.dumps(values | {"results": [_values(result) for result in results]}).encode())
         return entry
 
     def predictions(self, result: SequenceResult) -> Path:
         """Folder of the predicted masks, ``FRAME.png``."""
-        return self.out / PREDICTIONS / result.setting / result.sequence
+        return self.folder / PREDICTIONS / result.fine_tuning.folder / result.sequence
 
 
 def digest(checkpoint: Path, data_hash: str) -> str:
@@ -127,11 +96,21 @@ def digest(checkpoint: Path, data_hash: str) -> str:
         return f"{hashlib.file_digest(file, 'sha256').hexdigest()}-{data_hash}"
 
 
+def _values(result: SequenceResult) -> dict[str, Any]:
+    """A result as JSON takes it; learning rate and T stand beside the rest."""
+    values = asdict(result)
+    fine_tuning: dict[str, Any] = values.pop("fine_tuning")
+    return {"sequence": result.sequence} | fine_tuning | values
+
+
 def _result(values: dict[str, Any]) -> SequenceResult:
-    """Of ``asdict``, with tuples where JSON has lists."""
+    """Of ``_values``, with tuples where JSON has lists."""
     objects = []
-    for own in values["objects"]:
-        scores = own["scores"]
+    for one in values["objects"]:
+        scores = one["scores"]
         positions, j, f = (tuple(scores[name]) for name in ("positions", "j", "f"))
-        objects.append(ObjectResult(**own | {"scores": ObjectScores(scores["object_id"], positions, j, f)}))
-    return SequenceResult(**values | {"objects": tuple(objects)})
+        objects.append(ObjectResult(**one | {"scores": ObjectScores(scores["object_id"], positions, j, f)}))
+    fine_tuning = FineTuning(values["learning_rate"], values["T"])
+    return SequenceResult(
+        values["sequence"], fine_tuning, tuple(objects), values["diverged"], values.get("computed_steps", 0)
+    )

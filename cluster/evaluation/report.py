@@ -1,6 +1,7 @@
 """The pictures of an evaluation and its report: what a person looks at first."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence as ManyRows
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,10 +10,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from cluster.evaluation.config import Evaluation
-from cluster.evaluation.journal import Journal, SequenceResult
+from cluster.evaluation.journal import Journal
+from cluster.evaluation.setup import Setup
 from eosvos.config import flattened, to_dict
 from eosvos.data.sequence import Sequence, decode_mask
+from eosvos.evaluation.results import FineTuning, SequenceResult
 from eosvos.figures import style
 from eosvos.figures.accuracy_speed import accuracy_and_speed_over_steps, accuracy_speed, curves
 from eosvos.figures.best_and_worst import Segmented, SequenceScore, best_and_worst, sheet_of_sequences
@@ -44,9 +46,10 @@ class Segmentations:
     results: Mapping[str, list[SequenceResult]]
     sequences: Mapping[str, Sequence]
 
-    def at(self, name: str, rate: float | None, T: int) -> SequenceResult:
-        """The result of the sequence ``name``."""
-        return next(own for own in self.results[name] if (own.learning_rate, own.T) == (rate, T))
+    def at(self, name: str, row: Row) -> SequenceResult:
+        """The result of the sequence ``name`` with the learning rate and the T of a row."""
+        fine_tuning = FineTuning(row["learning_rate"], row["T"])
+        return next(result for result in self.results[name] if result.fine_tuning == fine_tuning)
 
     def predicted(self, result: SequenceResult, position: int) -> tuple[Tensor, Tensor]:
         """Image and predicted mask of a frame."""
@@ -56,12 +59,12 @@ class Segmentations:
 
 
 def evaluation_pictures(
-    evaluation: Evaluation, segmented: Segmentations, rows: list[Row], summary: list[Row]
+    setup: Setup, segmented: Segmentations, rows: ManyRows[Row], summary: ManyRows[Row]
 ) -> list[Path]:
     """Writes overview, figures (SVG and PNG), sheets of the best and worst sequences (PNG) and report.
 
     Args:
-        evaluation: what was evaluated.
+        setup: what was evaluated.
         segmented: what came out.
         rows: one per object, learning rate and T.
         summary: one per learning rate and T.
@@ -69,8 +72,7 @@ def evaluation_pictures(
     Returns:
         their paths, in the evaluation's folder.
     """
-    folder = evaluation.out
-    assert folder is not None
+    folder = setup.folder
     best = best_at_each_T(summary)
     overview = _overview(segmented, best)
     overview.save(folder / OVERVIEW)
@@ -87,16 +89,15 @@ def evaluation_pictures(
             caption = f"the {title} sequences at T = {_best_T(best)}"
             pictures.append(Picture(caption, f"frames of the {title} sequences", sheet))
     pictures.append(Picture("the given mask, the last scored frame at each T, the truth", "overview", overview))
-    title = f"{evaluation.checkpoint.parent.name} on {Path(evaluation.data).name}"
-    report = Report(title, flattened(to_dict(evaluation)), summary, rows, pictures)
+    report = Report(setup.title, flattened(to_dict(setup.evaluation)), summary, rows, pictures)
     return [*paths, write_report(report, folder / REPORT)]
 
 
 def _figures(
-    segmented: Segmentations, rows: list[Row], summary: list[Row], best: Mapping[int, Row]
+    segmented: Segmentations, rows: ManyRows[Row], summary: ManyRows[Row], best: Mapping[int, Row]
 ) -> list[tuple[str, str, Figure]]:
     """Name, caption and figure."""
-    own = curves(summary, "this evaluation")
+    these = curves(summary, "this evaluation")
     published = _published(rows)
     beside = f"; published results are on {DAVIS_2016}, of full-size models on other hardware" if published else ""
     drawn = list(segmented.results)
@@ -104,30 +105,31 @@ def _figures(
         high, low = best_and_worst(_at_best(rows, best), max(best), SHEET_ROWS // 2)
         drawn = [score.sequence for score in (*low, *high)]
     scores = {
-        T: by_sequence(one for name in drawn for one in segmented.at(name, row["learning_rate"], T).objects)
-        for T, row in best.items()
+        T: by_sequence(one for name in drawn for one in segmented.at(name, row).objects) for T, row in best.items()
     }
     return [
         (
             "accuracy_speed",
             f"J&F against speed, frames of one object per second{beside}",
-            accuracy_speed(own, published),
+            accuracy_speed(these, published),
         ),
-        ("over_steps", "J&F and speed against T, the fine-tuning steps", accuracy_and_speed_over_steps(own)),
+        ("over_steps", "J&F and speed against T, the fine-tuning steps", accuracy_and_speed_over_steps(these)),
         ("per_frame", "J of each object frame by frame", per_frame(scores)),
     ]
 
 
-def _published(rows: list[Row]) -> tuple[PublishedResult, ...]:
+def _published(rows: ManyRows[Row]) -> tuple[PublishedResult, ...]:
     return published_on(DAVIS_2016) if {row["dataset"] for row in rows} == {"davis2016"} else ()
 
 
-def _at_best(rows: list[Row], best: Mapping[int, Row]) -> list[Row]:
+def _at_best(rows: ManyRows[Row], best: Mapping[int, Row]) -> list[Row]:
     """The rows of the best learning rate at each T."""
     return [row for row in rows if row["learning_rate"] == best[row["T"]]["learning_rate"]]
 
 
-def _extremes(rows: list[Row], best: Mapping[int, Row]) -> tuple[tuple[SequenceScore, ...], tuple[SequenceScore, ...]]:
+def _extremes(
+    rows: ManyRows[Row], best: Mapping[int, Row]
+) -> tuple[tuple[SequenceScore, ...], tuple[SequenceScore, ...]]:
     return best_and_worst(_at_best(rows, best), _best_T(best), EXTREMES)
 
 
@@ -139,7 +141,7 @@ def _sheet(segmented: Segmentations, scores: tuple[SequenceScore, ...], best: Ma
     T = _best_T(best)
     shown = []
     for score in scores:
-        result = segmented.at(score.sequence, best[T]["learning_rate"], T)
+        result = segmented.at(score.sequence, best[T])
         label = f"{score.sequence}\nJ&F {100 * score.j_and_f:.1f}"
         length = len(segmented.sequences[score.sequence])
         shown.append(Segmented(label, length, partial(segmented.predicted, result)))
@@ -150,13 +152,13 @@ def _overview(segmented: Segmentations, best: Mapping[int, Row]) -> Image.Image:
     """A contact sheet: per sequence the given mask, its last scored frame at each T with the best rate, the truth."""
     rows, columns = [], []
     for name, sequence in list(segmented.sequences.items())[:SHEET_ROWS]:
-        own = [segmented.at(name, row["learning_rate"], T) for T, row in best.items()]
-        columns = [result.setting.replace("_", " ") for result in own]
-        position = own[0].objects[0].scores.positions[-1]
+        results = [segmented.at(name, row) for row in best.values()]
+        columns = [str(result.fine_tuning) for result in results]
+        position = results[0].objects[0].scores.positions[-1]
         image, truth = sequence.frame(position)
         first, given = sequence.frame(0)
         assert truth is not None
         assert given is not None
-        shown = [overlay(*segmented.predicted(result, position)) for result in own]
+        shown = [overlay(*segmented.predicted(result, position)) for result in results]
         rows.append((name, [overlay(first, given), *shown, overlay(image, truth)]))
     return contact_sheet(rows, ["given", *columns, "truth"])

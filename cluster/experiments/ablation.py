@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from cluster.evaluation.config import Evaluation
+from cluster.evaluation.config import Evaluation, Subject
 from cluster.evaluation.driver import evaluate
 from cluster.experiments.ablation_rows import AblationRow
 from cluster.experiments.comparison import chosen_rates
@@ -21,7 +21,8 @@ from cluster.training.config import MetaTraining, Training
 from cluster.training.driver import train
 from eosvos.config import to_dict
 from eosvos.errors import BadInput
-from eosvos.metrics.table import Row, over_seeds, paired_difference, percent, signed_percent, summarize, write_table
+from eosvos.metrics.table import ObjectRow, Row, over_seeds, paired_difference, percent, signed_percent, summarize
+from eosvos.tables import write_table
 
 MEASURES = ("j_mean", "f_mean", "j_and_f")
 SEED = "j_and_f_seed_"
@@ -69,7 +70,7 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
     facts = RunFacts("ablation", ablation.out.name, ablation, "", {"rows": str(len(rows))})
     summary: list[Row] = []
     with logged_run(uri, ablation.out, facts) as background:
-        first: list[Row] = []
+        first: list[ObjectRow] = []
         for number, row in enumerate(rows, 1):
             console.rule(f"row {number} of {len(rows)}: {row.name}, T={row.T}")
             outcomes = [_outcome(rows, row, seed, ablation, console) for seed in ablation.seeds]
@@ -81,7 +82,7 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, console: Console) ->
             used = [rate for rate in dict.fromkeys(one["learning_rate"] for one in objects) if rate is not None]
             summary.append(
                 {"row": row.name, "T": row.T, "published_j_and_f": row.published}
-                | scores
+                | dict(scores)
                 | {"learning_rates": "/".join(f"{rate:g}" for rate in used)}
                 | {"to_first": difference, "to_first_se": error}
                 | {"outer_steps": statistics.mean(outcome.outer_steps for outcome in outcomes)}
@@ -116,7 +117,7 @@ class _Outcome:
         outer_steps, training_seconds: of its meta-training, or of its parent where it has none; seconds of the steps.
     """
 
-    objects: list[Row]
+    objects: list[ObjectRow]
     outer_steps: int
     training_seconds: float
 
@@ -152,15 +153,10 @@ def _outcome(
     evaluated = (row.T,) if single else tuple(sorted(alike))
     boxes = "-boxes" if row.segmentation.box_propagation else ""
     online = "-online" if row.segmentation.online_interval else ""
-    evaluation = Evaluation(
-        checkpoint,
-        ablation.data,
-        out / f"evaluation-{checkpoint.parent.name}{boxes}{online}-T={','.join(map(str, evaluated))}",
-        T=evaluated,
-        learning_rate=single,
-        segmentation=row.segmentation,
-    )
-    objects = [one for one in evaluate(evaluation, console).rows if one["T"] == row.T]
+    folder = out / f"evaluation-{checkpoint.parent.name}{boxes}{online}-T={','.join(map(str, evaluated))}"
+    subject = Subject(checkpoint, ablation.data, learning_rate=single)
+    result = evaluate(Evaluation(subject, evaluated, row.segmentation), folder)
+    objects = [one for one in result.rows if one["T"] == row.T]
     taken = progress.read(checkpoint.parent)
     return _Outcome(objects, len(taken), float(sum(one["seconds"] for one in taken)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from cluster.evaluation.config import Evaluation
+from cluster.evaluation.config import Evaluation, Subject
 from cluster.evaluation.driver import evaluate
 from cluster.run_folder import CONFIG_FILE
 from cluster.training import checkpoints, progress
@@ -19,16 +19,19 @@ from eosvos.config import read_json
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load
 from eosvos.metrics.table import (
+    ObjectRow,
     Row,
+    SummaryRow,
     best_at_each_T,
     over_seeds,
     paired_difference,
     percent,
     signed_percent,
     summarize,
-    write_table,
+    with_keys,
 )
 from eosvos.segmentation.config import SegmentationConfig
+from eosvos.tables import write_table
 
 META, FAIR = "meta-learned", "fair parent"
 FAIR_FOLDER = "fair_parent"
@@ -115,7 +118,7 @@ def _seconds(folder: Path) -> float:
     return float(sum(row["seconds"] for row in progress.read(folder)))
 
 
-def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> list[Row]:
+def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> list[ObjectRow]:
     """Evaluates both of each pair and returns one row per object, method, T and seed.
 
     Written to ``out``: ``objects`` and ``comparison`` as Parquet and CSV, ``comparison.md``. What is evaluated already,
@@ -124,13 +127,11 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
     Raises:
         BadInput: what ``evaluate`` refuses, such as a folder with the evaluations of other data.
     """
-    rows: list[Row] = []
+    rows: list[ObjectRow] = []
     for pair in pairs:
         folder = comparison.out / f"seed-{pair.seed}"
-        learned = Evaluation(
-            pair.meta, comparison.data, folder / "meta", T=comparison.T, segmentation=comparison.segmentation
-        )
-        rows += [_of(META, pair, row) for row in evaluate(learned, console).rows]
+        learned = Evaluation(Subject(pair.meta, comparison.data), comparison.T, comparison.segmentation)
+        rows += [_of(META, pair, row) for row in evaluate(learned, folder / "meta").rows]
         at_T = chosen_rates(
             pair.fair,
             comparison.train_data,
@@ -141,10 +142,8 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
             comparison.segmentation,
         )
         for rate, steps in at_T.items():
-            single = replace(
-                learned, checkpoint=pair.fair, out=folder / f"fair-{rate:g}", T=steps, learning_rate=(rate,)
-            )
-            rows += [_of(FAIR, pair, row) for row in evaluate(single, console).rows]
+            single = replace(learned, subject=Subject(pair.fair, comparison.data, learning_rate=(rate,)), T=steps)
+            rows += [_of(FAIR, pair, row) for row in evaluate(single, folder / f"fair-{rate:g}").rows]
     merged = over_seeds(rows, by=("method", "T"))
     text = _markdown(pairs, rows, merged, comparison.T)
     write_table(rows, comparison.out, "objects")
@@ -155,8 +154,8 @@ def compare(pairs: Sequence[Pair], comparison: Comparison, console: Console) -> 
     return rows
 
 
-def _of(method: str, pair: Pair, row: Row) -> Row:
-    return {"method": method, "seed": pair.seed} | row
+def _of(method: str, pair: Pair, row: ObjectRow) -> ObjectRow:
+    return with_keys(row, {"method": method, "seed": pair.seed})
 
 
 def chosen_rates(
@@ -182,18 +181,10 @@ def chosen_rates(
     names = tuple(load(parent).facts["held_out"])
     positive = tuple(T for T in steps if T > 0)
 
-    def scores(rates: tuple[float, ...]) -> list[Row]:
+    def scores(rates: tuple[float, ...]) -> list[SummaryRow]:
         label = "_".join(f"{rate:g}" for rate in rates)
-        evaluation = Evaluation(
-            parent,
-            train_data,
-            folder / label,
-            T=positive,
-            learning_rate=rates,
-            sequences=names,
-            segmentation=segmentation,
-        )
-        return summarize(evaluate(evaluation, console).rows, by=("learning_rate", "T"))
+        subject = Subject(parent, train_data, names, learning_rate=rates)
+        return evaluate(Evaluation(subject, positive, segmentation), folder / label).summary
 
     rows = scores(tuple(sorted(rates)))
     for _ in range(WIDENINGS):
@@ -201,7 +192,7 @@ def chosen_rates(
             rows += scores(wider)
     if wider_rates(rows):
         console.print(f"warning: after {WIDENINGS} widenings the parent's best rate is still at the grid's edge")
-    best = {T: row["learning_rate"] for T, row in best_at_each_T(rows).items()}
+    best = {T: row["learning_rate"] or 0.0 for T, row in best_at_each_T(rows).items()}
     for T, rate in best.items():
         console.print(f"{parent.parent}: best rate at T={T} on {', '.join(names)}: {rate:g}")
     groups = {rate: tuple(T for T in positive if best[T] == rate) for rate in dict.fromkeys(best.values())}
@@ -221,12 +212,12 @@ def wider_rates(rows: Sequence[Row]) -> tuple[float, ...]:
     return tuple(float(f"{value:.1g}") for edge, value in beyond.items() if edge in best)
 
 
-def _cells(merged: list[Row], method: str, T: int) -> Row:
+def _cells(merged: Sequence[ObjectRow], method: str, T: int) -> Row:
     (row,) = summarize([row for row in merged if (row["method"], row["T"]) == (method, T)])
     return row
 
 
-def _rates(rows: list[Row], T: int) -> str:
+def _rates(rows: Sequence[ObjectRow], T: int) -> str:
     rates = {row["seed"]: row["learning_rate"] for row in rows if (row["method"], row["T"]) == (FAIR, T)}
     return "-" if T == 0 else "/".join(dict.fromkeys(f"{rate:g}" for rate in rates.values()))
 
@@ -235,7 +226,7 @@ HEADINGS = ("T", *(f"{method}, {name}" for method in (META, FAIR) for name in ("
 TERMINAL = ("T", f"{META}, J&F", f"{FAIR}, J&F", "rate")
 
 
-def _lines(rows: list[Row], merged: list[Row], steps: Sequence[int]) -> list[tuple[str, ...]]:
+def _lines(rows: Sequence[ObjectRow], merged: Sequence[ObjectRow], steps: Sequence[int]) -> list[tuple[str, ...]]:
     lines = []
     for T in steps:
         cells = [str(T)]
@@ -247,7 +238,7 @@ def _lines(rows: list[Row], merged: list[Row], steps: Sequence[int]) -> list[tup
     return lines
 
 
-def _differences(merged: list[Row], steps: Sequence[int]) -> list[tuple[str, ...]]:
+def _differences(merged: Sequence[ObjectRow], steps: Sequence[int]) -> list[tuple[str, ...]]:
     """J&F of the meta-learned at T (rows) minus the fair parent's at T (columns), with the paired standard error."""
     of = {
         (method, T): [row for row in merged if (row["method"], row["T"]) == (method, T)]
@@ -261,7 +252,7 @@ def _differences(merged: list[Row], steps: Sequence[int]) -> list[tuple[str, ...
     return lines
 
 
-def _notes(pairs: Sequence[Pair], merged: list[Row]) -> str:
+def _notes(pairs: Sequence[Pair], merged: Sequence[ObjectRow]) -> str:
     objects = len({(row["dataset"], row["sequence"], row["object"]) for row in merged})
     times = "; ".join(
         f"seed {pair.seed}: {pair.meta_seconds / 60:.1f} min of parent and meta-training, "
@@ -276,7 +267,9 @@ def _notes(pairs: Sequence[Pair], merged: list[Row]) -> str:
     )
 
 
-def _markdown(pairs: Sequence[Pair], rows: list[Row], merged: list[Row], steps: Sequence[int]) -> str:
+def _markdown(
+    pairs: Sequence[Pair], rows: Sequence[ObjectRow], merged: Sequence[ObjectRow], steps: Sequence[int]
+) -> str:
     def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
         return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *lines))
 
@@ -289,7 +282,9 @@ def _markdown(pairs: Sequence[Pair], rows: list[Row], merged: list[Row], steps: 
     )
 
 
-def _terminal(pairs: Sequence[Pair], rows: list[Row], merged: list[Row], steps: Sequence[int]) -> Table:
+def _terminal(
+    pairs: Sequence[Pair], rows: Sequence[ObjectRow], merged: Sequence[ObjectRow], steps: Sequence[int]
+) -> Table:
     """What fits beside each other in 80 columns."""
     table = Table(title="meta-learned and fair parent: J&F, and their difference", caption=_notes(pairs, merged))
     for heading in (*TERMINAL, "difference"):

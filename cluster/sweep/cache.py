@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cluster.evaluation.config import Evaluation
 from eosvos.errors import BadInput
+from eosvos.evaluation.sequence import SequenceSettings
 from eosvos.files import locked
 from eosvos.learning.inner_loop import load_parameters
 from eosvos.learning.optimization import read_safetensors, write_safetensors
@@ -26,12 +26,12 @@ ENDING = ".safetensors"
 class FineTuningCache:
     """A ``FineTuner`` of one sequence that takes over the steps that were computed before.
 
-    What a state costs is kept beside it, so that an object's time is its own in full, whoever computed its steps.
+    What a state costs stands beside it, so that an object's time is that of all its steps, wherever they were computed.
 
     Attributes:
         root: folder of all states, which all nodes see.
         key: of all that the states depend on beside the object and the number of steps, as ``key_of`` gives it.
-        stops: numbers of steps whose states are kept.
+        stops: numbers of steps whose states are stored.
         limit: bytes; beyond it the states that were not used for longest go.
     """
 
@@ -61,27 +61,27 @@ class FineTuningCache:
                 path = folder / f"{stop}{ENDING}"
                 if not _take_over(path, adapted):
                     fine_tune_object(adapted, rates, stop, config, seed)
-                    _keep(path, adapted)
+                    _store(path, adapted)
             fine_tune_object(adapted, rates, T, config, seed)  # no step is left; it keeps what online adaptation needs
         _shrink(self.root, self.limit)
 
 
-def key_of(inputs: str, sequence: str, evaluation: Evaluation) -> str:
+def key_of(inputs: str, sequence: str, settings: SequenceSettings) -> str:
     """Of a sequence's fine-tuning: everything that its states depend on, but for the object and the steps.
 
     Args:
         inputs: ``digest`` of checkpoint and data.
         sequence: its name.
-        evaluation: with a single learning rate at most.
+        settings: with a single learning rate at most.
     """
-    settings = [getattr(evaluation.segmentation, name) for name in FINE_TUNING]
+    fine_tuning = [getattr(settings.segmentation, name) for name in FINE_TUNING]
     # Threads and the device round differently.
-    where = [evaluation.threads_per_task, evaluation.gpus_per_task > 0, torch.__version__]
-    parts = [inputs, sequence, evaluation.learning_rate, evaluation.seed, evaluation.frames, *settings, *where]
+    where = [settings.threads, settings.device, torch.__version__]
+    parts = [inputs, sequence, settings.learning_rates, settings.seed, settings.frames, *fine_tuning, *where]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _keep(path: Path, adapted: AdaptedObject) -> None:
+def _store(path: Path, adapted: AdaptedObject) -> None:
     facts = {"seconds": adapted.fine_tuning_seconds, "steps": adapted.steps, "diverged": adapted.diverged}
     tensors = {str(number): parameter for number, parameter in enumerate(adapted.model.parameters())}
     write_safetensors(tensors, {"eosvos": json.dumps(facts)}, path)
@@ -110,9 +110,9 @@ def _shrink(root: Path, limit: int) -> None:
         except FileNotFoundError:  # somebody else makes room too
             continue
         states.append((facts.st_mtime, facts.st_size, path))
-    size = sum(own for _, own, _ in states)
-    for _, own, path in sorted(states):
-        if size <= limit:
+    total = sum(size for _, size, _ in states)
+    for _, size, path in sorted(states):
+        if total <= limit:
             return
         path.unlink(missing_ok=True)
-        size -= own
+        total -= size

@@ -1,25 +1,17 @@
 """Configuration of sweeps."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from cluster.evaluation.config import Evaluation
+from cluster.evaluation.config import Subject
 from cluster.sweep.space import Space
-from eosvos.packaged import CHECKPOINT
 
 
 @dataclass(frozen=True)
 class Sweep:
     """Which settings of test time to try on what, and how."""
 
-    checkpoint: Path = CHECKPOINT
-    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate; by default the small one of
-    this package."""
-    data: str = ""
-    """Encoded dataset to evaluate on; with preset demo synthetic video unless given."""
-    out: Path | None = None
-    """Folder of the results; runs/sweep/PRESET by default. The same command on the same folder goes on."""
+    subject: Subject = Subject()
     space: Space = Space()
     search: Literal["grid", "random", "optuna"] = "grid"
     """All settings of the space, a random part of them, or what Optuna suggests from the results so far."""
@@ -28,32 +20,19 @@ class Sweep:
     objective: Literal["front", "score"] = "front"
     """J&F and speed, where a trial is stopped when another is clearly better and not slower; or J&F alone, by ASHA."""
     stop_early: bool = True
-    """Stop trials at the rungs; False: every setting sees every sequence."""
+    """Stop trials at the rungs; without it every setting sees every sequence."""
     rungs: tuple[int, ...] = (5, 10, 20, 40)
     """Numbers of sequences after which trials are compared; ASHA takes the first, its double, and so on."""
     target_fps: float | None = None
     """Recommend the most accurate setting with at least so many frames of an object per second ..."""
     target_score: float | None = None
     """... or the fastest with at least this J&F in percent; without either, the most accurate of all."""
-    learning_rate: float | None = None
-    """One learning rate for every neuron instead of learned ones."""
-    sequences: tuple[str, ...] = ()
-    """Names of the sequences to evaluate on; all of the dataset's unless given."""
-    frames: int = 0
-    """Frames of each sequence, at most, evenly spaced; 0 for all."""
-    seed: int = 0
-    """Of the order of the sequences, the search, and everything random at test time."""
-    threads_per_task: int = 1
-    """Threads, and CPUs, of each trial."""
-    gpus_per_task: float = 0.0
-    """GPU, or share of one, of each trial. 0: the CPU."""
     cache_gib: float = 4.0
     """Size of the cache of fine-tuned models, at most; it is removed at the end."""
 
     def __post_init__(self) -> None:
-        # What both have has the same limits.
-        shared = ("frames", "seed", "threads_per_task", "gpus_per_task")
-        Evaluation(**{name: getattr(self, name) for name in shared})
+        if len(self.subject.learning_rate) > 1:
+            raise ValueError(f"learning_rate: a sweep takes one, got {self.subject.learning_rate}")
         if self.samples < 1:
             raise ValueError(f"samples: must be at least 1, got {self.samples}")
         if not self.rungs or min(self.rungs) < 2 or list(self.rungs) != sorted(set(self.rungs)):
@@ -64,7 +43,5 @@ class Sweep:
             raise ValueError(f"target_fps: must be above 0, got {self.target_fps}")
         if self.target_score is not None and not 0 < self.target_score <= 100:
             raise ValueError(f"target_score: must be above 0 and at most 100, got {self.target_score}")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate: must be above 0, got {self.learning_rate}")
         if not self.cache_gib >= 0:
             raise ValueError(f"cache_gib: must be at least 0, got {self.cache_gib}")

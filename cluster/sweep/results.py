@@ -1,30 +1,44 @@
 """What a sweep found: a row for each setting, the front, the recommended one; as tables, figures and a file."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any, cast
 
 from cluster.sweep.config import Sweep
 from cluster.sweep.space import Setting
 from cluster.sweep.space import settings as settings_of
-from cluster.sweep.trial import SharedByTrials
+from cluster.sweep.trial import SharedByTrials, Status, seconds_per_frame
 from eosvos.config import to_dict
 from eosvos.figures import style
 from eosvos.figures.accuracy_speed import accuracy_and_speed_over_steps
 from eosvos.figures.pareto_front import pareto_front
 from eosvos.figures.published import DAVIS_2016, published_on
 from eosvos.files import write_whole
-from eosvos.metrics.pareto import front, recommended
-from eosvos.metrics.table import Row, object_rows, percent, summarize, write_table
+from eosvos.metrics.pareto import front, recommend
+from eosvos.metrics.table import SummaryRow, object_rows, percent, summarize
+from eosvos.tables import Column, markdown, terminal_text, write_table
+
+log = logging.getLogger(__name__)
 
 RECOMMENDED, FIGURES = "recommended.json", "figures"
 MOST_CURVES = 5
 """Curves over T that can be told apart in one figure."""
+
+
+class SweepRow(SummaryRow):
+    """One setting: its name, its T and the values of the fields that the space varies, means over objects.
+
+    ``sequences`` says on how many; ``front`` is never true of what is only partly evaluated.
+    """
+
+    name: str
+    status: Status
+    sequences: int
+    seconds_per_frame: float
+    front: bool
 
 
 @dataclass(frozen=True)
@@ -32,31 +46,30 @@ class SweepResults:
     """What a sweep found.
 
     Attributes:
-        rows: for each setting its ``name``, values, ``status`` (complete, stopped, failed), ``sequences``, means over
-            objects, ``seconds_per_frame``, whether it is on the ``front``; what is only partly evaluated never is.
+        rows: one for each setting.
         recommended: the row that the targets ask for; None where no setting is complete.
         settings: by name.
         datasets: names of the datasets that the sequences are of.
-        asked_steps: fine-tuning steps of all first frames, had every setting taken its own.
+        asked_steps: fine-tuning steps of all first frames, had every setting taken all of them itself.
         computed_steps: those that were computed; the others came from the cache.
     """
 
-    rows: list[Row]
-    recommended: Row | None
+    rows: list[SweepRow]
+    recommended: SweepRow | None
     settings: Mapping[str, Setting]
     datasets: frozenset[str]
     asked_steps: int
     computed_steps: int
 
     @property
-    def front(self) -> list[Row]:
+    def front(self) -> list[SweepRow]:
         """The fastest first."""
-        return sorted((row for row in self.rows if row["front"]), key=lambda row: float(row["seconds_per_frame"]))
+        return sorted((row for row in self.rows if row["front"]), key=lambda row: row["seconds_per_frame"])
 
     @property
     def counts(self) -> dict[str, float]:
         """For MLflow."""
-        stopped = sum(row["status"] == "stopped" for row in self.rows)
+        stopped = sum(row["status"] is Status.STOPPED for row in self.rows)
         return {
             "settings": len(self.rows),
             "settings_stopped": stopped,
@@ -70,7 +83,7 @@ def results_of(shared: SharedByTrials, tried: Iterable[Setting], failed: Iterabl
     sweep, failures = shared.sweep, set(failed)
     varied = [name for name, values in sweep.space.values.items() if len(values) > 1 and name != "T"]
     names = [shared.dataset.sequences[index].name for index in shared.order]
-    rows: list[Row] = []
+    rows: list[SweepRow] = []
     datasets: set[str] = set()
     asked = computed = 0
     in_order = {setting: number for number, setting in enumerate(settings_of(sweep.space))}
@@ -86,89 +99,77 @@ def results_of(shared: SharedByTrials, tried: Iterable[Setting], failed: Iterabl
         asked += setting.T * len(objects)
         computed += sum(result.computed_steps for result in results)
         complete = len(results) == len(names)
-        values = {field: getattr(setting.segmentation, field) for field in varied}
-        status = "complete" if complete else "failed" if setting in failures else "stopped"
-        rows.append(
-            {"name": name, "T": setting.T}
-            | values
-            | {"status": status, "sequences": len(results)}
-            | summary
-            | {"seconds_per_frame": summary["seconds"] / summary["frames"], "front": False}
-        )
-    complete_rows = [row for row in rows if row["status"] == "complete"]
+        tried_values = {field: getattr(setting.segmentation, field) for field in varied}
+        status = Status.COMPLETE if complete else Status.FAILED if setting in failures else Status.STOPPED
+        values = {
+            **{"name": name, "T": setting.T},
+            **tried_values,
+            **{"status": status, "sequences": len(results)},
+            **summary,
+            **{"seconds_per_frame": seconds_per_frame(summary), "front": False},
+        }
+        rows.append(cast(SweepRow, values))
+    complete_rows = [row for row in rows if row["status"] is Status.COMPLETE]
     for row in front(complete_rows):
         row["front"] = True
     score = None if sweep.target_score is None else sweep.target_score / 100
-    best = recommended(complete_rows, sweep.target_fps, score) if complete_rows else None
+    best = recommend(complete_rows, sweep.target_fps, score) if complete_rows else None
     return SweepResults(rows, best, settings, frozenset(datasets), asked, computed)
 
 
-def write_results(shared: SharedByTrials, results: SweepResults, console: Console) -> list[Path]:
-    """Writes tables, figures and the recommended configuration into the sweep's folder, shows the front."""
-    sweep = shared.sweep
-    assert sweep.out is not None
-    paths = [*write_table(results.rows, sweep.out, "sweep")]
-    text = _markdown(sweep, results)
-    paths.append(write_whole(sweep.out / "sweep.md", text.encode()))
-    (sweep.out / FIGURES).mkdir(exist_ok=True)
+def write_results(shared: SharedByTrials, results: SweepResults) -> list[Path]:
+    """Writes tables, figures and the recommended configuration into the sweep's folder, says the front."""
+    sweep, folder = shared.sweep, shared.folder
+    paths = [*write_table(results.rows, folder, "sweep")]
+    paths.append(write_whole(folder / "sweep.md", _markdown(sweep, results).encode()))
+    (folder / FIGURES).mkdir(exist_ok=True)
     published = published_on(DAVIS_2016) if results.datasets == {"davis2016"} else ()
-    paths += style.save(pareto_front(results.rows, published), sweep.out / FIGURES, "front")
+    paths += style.save(pareto_front(results.rows, published), folder / FIGURES, "front")
     if curves := _curves(results):
-        paths += style.save(accuracy_and_speed_over_steps(curves), sweep.out / FIGURES, "over_steps")
+        paths += style.save(accuracy_and_speed_over_steps(curves), folder / FIGURES, "over_steps")
     if results.recommended is not None:
         config = json.dumps(_configuration(sweep, results.settings[results.recommended["name"]]), indent=2)
-        paths.append(write_whole(sweep.out / RECOMMENDED, config.encode()))
-    console.print(_terminal(results))
-    console.print(_steps(results))
-    console.print(_advice(sweep, results))
+        paths.append(write_whole(folder / RECOMMENDED, config.encode()))
+    title = "the front: no setting is better and not slower"
+    log.info("%s", terminal_text(results.front, COLUMNS, title, _caption(results)))
+    log.info("%s", _steps(results))
+    log.info("%s", _advice(sweep, results))
+    if results.recommended is not None:
+        log.info("    --config %s", folder / RECOMMENDED)
     return paths
 
 
 def _configuration(sweep: Sweep, setting: Setting) -> dict[str, Any]:
-    """What evaluate.py and segment.py take with ``--config``."""
-    rate = {} if sweep.learning_rate is None else {"learning_rate": sweep.learning_rate}
-    shared = {"checkpoint": str(sweep.checkpoint), "T": setting.T, "seed": sweep.seed}
-    return shared | rate | {"segmentation": to_dict(setting.segmentation)}
+    """What evaluate.py and segment.py take with ``--config``: fields by their flags' names."""
+    subject = sweep.subject
+    rate = {"learning_rate": subject.learning_rate[0]} if subject.learning_rate else {}
+    shared = {"checkpoint": str(subject.checkpoint), "T": setting.T, "seed": subject.seed}
+    return shared | rate | to_dict(setting.segmentation)
 
 
-def _curves(results: SweepResults) -> dict[str, list[Row]]:
+def _curves(results: SweepResults) -> dict[str, list[SweepRow]]:
     """Complete settings over T, a curve for each way to do the rest; none where that is too many, or none is one."""
-    grouped: dict[str, list[Row]] = {}
-    for row in sorted(results.rows, key=lambda row: int(row["T"])):
-        if row["status"] == "complete":
-            _, _, rest = row["name"].partition(",")
-            grouped.setdefault(rest or "default", []).append(row)
+    grouped: dict[str, list[SweepRow]] = {}
+    for row in sorted(results.rows, key=lambda row: row["T"]):
+        if row["status"] is Status.COMPLETE:
+            name = results.settings[row["name"]].differences or "default"
+            grouped.setdefault(name, []).append(row)
     grouped = {name: rows for name, rows in grouped.items() if len(rows) > 1}
     return grouped if len(grouped) <= MOST_CURVES else {}
 
 
-HEADINGS = ("setting", "J", "F", "J&F", "FPS", "s / frame")
-
-
-def _lines(rows: Iterable[Row]) -> list[tuple[str, ...]]:
-    measures = ("j_mean", "f_mean", "j_and_f")
-    return [
-        (
-            row["name"],
-            *(percent(row, name) for name in measures),
-            f"{row['fps']:.2f}",
-            f"{row['seconds_per_frame']:.3f}",
-        )
-        for row in rows
-    ]
-
-
-def _terminal(results: SweepResults) -> Table:
-    table = Table(title="the front: no setting is better and not slower", caption=_caption(results))
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "setting" else "right", overflow="fold")
-    for line in _lines(results.front):
-        table.add_row(*line)
-    return table
+COLUMNS: list[Column[SweepRow]] = [
+    Column("setting", lambda row: row["name"], is_text=True),
+    Column("J", lambda row: percent(row, "j_mean")),
+    Column("F", lambda row: percent(row, "f_mean")),
+    Column("J&F", lambda row: percent(row, "j_and_f")),
+    Column("FPS", lambda row: f"{row['fps']:.2f}"),
+    Column("s / frame", lambda row: f"{row['seconds_per_frame']:.3f}"),
+]
 
 
 def _caption(results: SweepResults) -> str:
-    of = {status: sum(row["status"] == status for row in results.rows) for status in ("complete", "stopped", "failed")}
+    of = {status: sum(row["status"] is status for row in results.rows) for status in Status}
     counted = ", ".join(f"{count} {status}" for status, count in of.items() if count)
     objects = max((row["objects"] for row in results.rows), default=0)
     return f"{len(results.rows)} settings, {counted}; {objects} objects; percent, ± one standard error"
@@ -191,17 +192,14 @@ def _advice(sweep: Sweep, results: SweepResults) -> str:
     if sweep.target_fps is not None:
         given = f"the most accurate with at least {sweep.target_fps:g} FPS"
         missed = f"; no setting reaches {sweep.target_fps:g} FPS, this is the fastest"
-        missed = missed if row["fps"] < sweep.target_fps else ""
+        missed = missed if 1 / row["seconds_per_frame"] < sweep.target_fps else ""
     elif sweep.target_score is not None:
         given = f"the fastest with a J&F of at least {sweep.target_score:g}"
         missed = f"; no setting reaches {sweep.target_score:g}, this is the most accurate"
         missed = missed if 100 * row["j_and_f"] < sweep.target_score else ""
-    return f"recommended ({given}): {row['name']}{missed}\n    --config {sweep.out}/{RECOMMENDED}"
+    return f"recommended ({given}): {row['name']}{missed}"
 
 
 def _markdown(sweep: Sweep, results: SweepResults) -> str:
-    lines = (HEADINGS, ("---", *["---:"] * (len(HEADINGS) - 1)), *_lines(results.front))
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    advice = _advice(sweep, results).splitlines()[0]
     caption = f"The front: no setting is better and not slower. {_caption(results)}.\n{_steps(results)}."
-    return f"{table}\n\n{caption}\n\n{advice}\n"
+    return f"{markdown(results.front, COLUMNS)}\n\n{caption}\n\n{_advice(sweep, results)}\n"

@@ -15,8 +15,8 @@ class ParetoRungs(FIFOScheduler):
     """Stops a trial when another is better on the same sequences by two paired standard errors, and not slower.
 
     A scheduler for one metric would end the fast half of the front or the accurate one. Trials are compared after the
-    same numbers of sequences, the rungs: whoever gets there first is paused until all of its cohort are there, so that
-    no decision depends on who was faster. Trials of earlier cohorts, which are through, are compared with too.
+    same numbers of sequences, the rungs: a trial that gets there first is paused until all of its cohort are there, so
+    that no decision depends on who was faster. Trials of earlier cohorts, which are through, are compared with too.
 
     A trial may report again what it has reported before it was paused or failed; that changes nothing.
 
@@ -84,7 +84,7 @@ class ParetoRungs(FIFOScheduler):
         return None
 
     def debug_string(self) -> str:
-        """For Tune's own reports."""
+        """For Tune's reports."""
         return f"rungs at {self._rungs} sequences, {len(self.stopped)} of {len(self._trials)} trials stopped"
 
     def _decide(self, tune_controller: Any, reporting: Trial | None = None) -> None:

@@ -25,14 +25,18 @@ class Setting:
     segmentation: SegmentationConfig
 
     @property
-    def name(self) -> str:
-        """T, and what differs from the defaults; a folder's name, another one for every setting."""
-        different = (
-            f",{field.name}={getattr(self.segmentation, field.name)}"
+    def differences(self) -> str:
+        """What differs from the defaults, but for T; empty where nothing does."""
+        return ",".join(
+            f"{field.name}={getattr(self.segmentation, field.name)}"
             for field in fields(self.segmentation)
             if getattr(self.segmentation, field.name) != getattr(DEFAULTS, field.name)
         )
-        return f"T={self.T}{''.join(different)}"
+
+    @property
+    def name(self) -> str:
+        """T, and what differs from the defaults; a folder's name, another one for every setting."""
+        return f"T={self.T},{self.differences}" if self.differences else f"T={self.T}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from eosvos.figures.learned_rates import learned_rates
 from eosvos.figures.training_curve import training_curve
 from eosvos.learning.optimization import Optimization
 from eosvos.learning.rates import LearningRates, applied
-from eosvos.metrics.table import write_table
+from eosvos.tables import write_table
 
 CURVE, RATES = "training_curve", "learned_rates"
 

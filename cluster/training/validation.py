@@ -5,16 +5,16 @@ from pathlib import Path
 
 import ray
 
-from cluster.evaluation.config import Evaluation
-from cluster.evaluation.journal import SequenceResult
-from cluster.evaluation.tasks import evaluate_sequence
 from cluster.fan_out import FanOut
 from cluster.session import DATA_TASK_CPUS, total
 from cluster.training import checkpoints, progress
 from cluster.training.config import Training, ValidationSettings
 from cluster.training.progress import ValidationRow
 from eosvos.data.parquet import EncodedDataset
+from eosvos.data.sequence import Sequence
 from eosvos.data.tasks import held_out
+from eosvos.evaluation.results import SequenceResult
+from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import Optimization, load
 
 log = logging.getLogger(__name__)
@@ -87,21 +87,20 @@ class Validation:
     def _tasks(self, step: int) -> FanOut[int, list[SequenceResult]]:
         """One for each held-out sequence; as many at once as there are workers: each takes memory like one of them."""
         training, settings, file = self._training, self.settings, checkpoints.candidate(self._folder, step)
-        evaluation = Evaluation(
-            file,
-            self._dataset.uri,
-            T=settings.T,
-            frames=settings.frames,
+        gpu = training.gpu and total("GPU") > training.workers
+        how = SequenceSettings(
+            settings.T,
             segmentation=settings.segmentation,
             seed=training.seed,
-            gpus_per_task=float(training.gpu and total("GPU") > training.workers),
+            frames=settings.frames,
+            device="cuda" if gpu else "cpu",
         )
         # A quarter of a CPU, so that it fits beside the workers and their streams on a small machine.
         # No retries by Ray, which would try again for ever what does not fit into memory.
-        task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=evaluation.gpus_per_task, max_retries=0)(_results_of)
+        task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=float(gpu), max_retries=0)(_results_of)
         shared = ray.put(load(file))
         return FanOut(
-            lambda index: task.remote(shared, self._dataset, index, evaluation),
+            lambda index: task.remote(shared, self._dataset.sequences[index], how),
             self._indices,
             training.workers,
             describe=lambda index: f"validation of step {step} on {self._dataset.sequences[index].name}",
@@ -126,7 +125,5 @@ class Validation:
             file.unlink(missing_ok=True)
 
 
-def _results_of(
-    optimization: Optimization, dataset: EncodedDataset, index: int, evaluation: Evaluation
-) -> list[SequenceResult]:
-    return evaluate_sequence(optimization, dataset, index, evaluation)[0]
+def _results_of(optimization: Optimization, sequence: Sequence, settings: SequenceSettings) -> list[SequenceResult]:
+    return evaluate_sequence(optimization, sequence, settings)[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from eosvos.metrics.table import Row
+from eosvos.metrics.table import AnyRow, Row
 
 STANDARD_ERRORS = 2.0
 """Of the paired difference, by which a setting must be better for that to count as more than chance."""
@@ -31,7 +31,7 @@ def clearly_better(scores: ArrayLike, others: ArrayLike) -> bool:
     return float(differences.mean()) > STANDARD_ERRORS * error
 
 
-def front(rows: Sequence[Row]) -> list[Row]:
+def front(rows: Sequence[AnyRow]) -> list[AnyRow]:
     """The rows that no other one beats: none is better in ``j_and_f`` and not slower, or faster and not worse.
 
     Args:
@@ -50,7 +50,7 @@ def _beats(row: Row, other: Row) -> bool:
     return slower <= 0 <= better and (slower < 0 or better > 0)
 
 
-def recommended(rows: Sequence[Row], target_fps: float | None = None, target_score: float | None = None) -> Row:
+def recommend(rows: Sequence[AnyRow], target_fps: float | None = None, target_score: float | None = None) -> AnyRow:
     """The setting to take: the most accurate of those that reach the speed, or the fastest that reaches the score.
 
     Where none reaches the target it is the one that comes nearest to it. Without a target it is the most accurate one.

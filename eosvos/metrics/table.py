@@ -1,30 +1,84 @@
-"""From the results of many objects to rows, means with standard errors, files and a table for the terminal.
+"""From the results of many objects to rows, means with standard errors and differences.
 
-A row is a plain dict. The rows of several evaluations, told apart by key columns such as ``T`` and ``label``, go in
-one list; ``summarize`` then compares them.
+The rows of several evaluations, told apart by key columns such as ``T`` and ``label``, go in one list; ``summarize``
+then compares them.
 """
 
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, TypeVar, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
-from rich.box import SIMPLE_HEAD
-from rich.console import JustifyMethod
-from rich.table import Table
 
-from eosvos.files import write_whole
 from eosvos.metrics.sequence_scores import ObjectScores
+from eosvos.tables import Column, terminal_text
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+"""Any row, to be read only."""
+AnyRow = TypeVar("AnyRow", bound=Row)
 
-MEASURES = ("j_mean", "j_recall", "j_decay", "f_mean", "f_recall", "f_decay", "j_and_f")
+
+class Measures(TypedDict):
+    """What is measured of an object, as shares: mean, recall and decay of J and of F, and J&F."""
+
+    j_mean: float
+    j_recall: float
+    j_decay: float
+    f_mean: float
+    f_recall: float
+    f_decay: float
+    j_and_f: float
+
+
+MEASURES = tuple(Measures.__annotations__)
+"""Their names."""
+
+
+class StandardErrors(TypedDict):
+    """Of means over objects; None for a single object."""
+
+    j_mean_se: float | None
+    j_recall_se: float | None
+    j_decay_se: float | None
+    f_mean_se: float | None
+    f_recall_se: float | None
+    f_decay_se: float | None
+    j_and_f_se: float | None
+
+
+class Keys(TypedDict, total=False):
+    """What tells the rows of several evaluations apart."""
+
+    data: str
+    label: str
+    method: str
+    seed: int
+    learning_rate: float | None
+    T: int
+
+
+class ObjectRow(Keys, Measures):
+    """One object of one evaluation; ``frames`` is a mean after ``over_seeds``, ``fps`` frames of it per second."""
+
+    dataset: str
+    sequence: str
+    object: int
+    frames: float
+    scored_frames: int
+    seconds: float | None
+    fps: float | None
+
+
+class SummaryRow(Keys, Measures, StandardErrors):
+    """Means over objects; ``frames`` and ``seconds`` are sums, ``fps`` is their ratio."""
+
+    dataset: NotRequired[str]
+    sequence: NotRequired[str]
+    objects: int
+    frames: float
+    seconds: float | None
+    fps: float | None
 
 
 @dataclass(frozen=True)
@@ -46,9 +100,7 @@ class ObjectResult:
     scores: ObjectScores
 
 
-def object_rows(
-    results: Iterable[ObjectResult], keys: Mapping[str, str | int | float | None] | None = None
-) -> list[Row]:
+def object_rows(results: Iterable[ObjectResult], keys: Keys | None = None) -> list[ObjectRow]:
     """One row per object.
 
     Args:
@@ -57,15 +109,14 @@ def object_rows(
             a key one type in all evaluations of a table: a column of Parquet has one.
 
     Returns:
-        Rows with ``keys``, ``dataset``, ``sequence``, ``object``, ``frames``, ``scored_frames``, the seven measures
-        of ``MEASURES`` as shares (not percent), ``seconds`` and ``fps`` (frames of this object per second).
+        Rows with ``keys`` first.
     """
-    rows = []
+    rows: list[ObjectRow] = []
     for result in results:
         j, f = result.scores.j_statistics, result.scores.f_statistics
         rows.append(
             {
-                **(keys or {}),
+                **(keys or Keys()),
                 "dataset": result.dataset,
                 "sequence": result.sequence,
                 "object": result.scores.object_id,
@@ -85,7 +136,12 @@ def object_rows(
     return rows
 
 
-def summarize(rows: Iterable[Row], by: Sequence[str] = ()) -> list[Row]:
+def with_keys(row: ObjectRow, keys: Keys) -> ObjectRow:
+    """The row with more key columns, which come first."""
+    return cast(ObjectRow, {**keys, **row})
+
+
+def summarize(rows: Iterable[Row], by: Sequence[str] = ()) -> list[SummaryRow]:
     """Means over objects, not over sequences, as the DAVIS evaluator takes them.
 
     Args:
@@ -95,25 +151,28 @@ def summarize(rows: Iterable[Row], by: Sequence[str] = ()) -> list[Row]:
 
     Returns:
         Rows with the columns ``by``, ``objects`` (count), for each of ``MEASURES`` the mean and, as ``<name>_se``, its
-        standard error over objects (None for a single object), ``frames``, ``seconds`` (sums) and ``fps`` (their
-        ratio: frames times objects per second, the paper's FPS; None where any object has no time).
+        standard error over objects, ``frames``, ``seconds`` and ``fps`` (frames times objects per second, the paper's
+        FPS; None where any object has no time).
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in by), []).append(row)
-    return [dict(zip(by, values, strict=True)) | _mean_over_objects(group) for values, group in groups.items()]
+    return [
+        cast(SummaryRow, dict(zip(by, values, strict=True)) | _mean_over_objects(group))
+        for values, group in groups.items()
+    ]
 
 
-def best_at_each_T(summary: Iterable[Row]) -> dict[int, Row]:  # noqa: N802 - T is the field's name
+def best_at_each_T(summary: Iterable[AnyRow]) -> dict[int, AnyRow]:  # noqa: N802 - T is the field's name
     """Of a summary's rows at each T the one whose learning rate has the highest J&F."""
-    rows: dict[int, Row] = {}
+    rows: dict[int, AnyRow] = {}
     for row in summary:
         if row["T"] not in rows or row["j_and_f"] > rows[row["T"]]["j_and_f"]:
             rows[row["T"]] = row
     return rows
 
 
-def over_seeds(rows: Iterable[Row], by: Sequence[str]) -> list[Row]:
+def over_seeds(rows: Iterable[ObjectRow], by: Sequence[str]) -> list[ObjectRow]:
     """One row per object and combination of ``by`` from the rows of several seeds: the means of the numbers.
 
     A standard error over its rows then counts each object once; how far trainings differ is another question.
@@ -124,10 +183,12 @@ def over_seeds(rows: Iterable[Row], by: Sequence[str]) -> list[Row]:
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[key] for key in (*by, "dataset", "sequence", "object")), []).append(row)
+        values: Row = row
+        groups.setdefault(tuple(values[key] for key in (*by, "dataset", "sequence", "object")), []).append(values)
     means = ("frames", *MEASURES, "seconds")
     return [
-        group[0] | {name: float(np.mean([row[name] for row in group])) for name in means} for group in groups.values()
+        cast(ObjectRow, {**group[0], **{name: float(np.mean([row[name] for row in group])) for name in means}})
+        for group in groups.values()
     ]
 
 
@@ -147,50 +208,44 @@ def paired_difference(rows: Iterable[Row], others: Iterable[Row], measure: str =
     return float(differences.mean()), error
 
 
-def write_table(rows: Sequence[Row], folder: Path, name: str) -> tuple[Path, Path]:
-    """Rows -> ``folder/name.parquet`` and ``folder/name.csv``, each complete or not there at all.
-
-    Rows may lack columns that others have; such cells are null (empty in the CSV). The folder is made.
-    """
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = pa.table({column: [row.get(column) for row in rows] for column in columns})
-    for index, field in enumerate(table.schema):
-        if pa.types.is_null(field.type):  # a column without any value, such as times that nobody took
-            table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
-    folder.mkdir(parents=True, exist_ok=True)
-    parquet, csv = io.BytesIO(), io.BytesIO()
-    pa.parquet.write_table(table, parquet)
-    pa.csv.write_csv(table, csv)
-    return (
-        write_whole(folder / f"{name}.parquet", parquet.getvalue()),
-        write_whole(folder / f"{name}.csv", csv.getvalue()),
-    )
-
-
-def terminal_table(summary: Sequence[Row], title: str) -> Table:
-    """A summary as the DAVIS table: key columns, then mean, recall and decay of J and of F, and J&F, in percent.
+def summary_columns(summary: Sequence[SummaryRow]) -> list[Column[SummaryRow]]:
+    """The DAVIS table: key columns, then mean, recall and decay of J and of F, and J&F, in percent.
 
     J&F has its standard error. Keys that no row has, and speed that nobody took, have no column.
 
     Args:
         summary: rows of ``summarize``.
-        title: above the table.
     """
-    table = Table(title=title, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    keys = list(summary[0])[: list(summary[0]).index("objects")] if summary else []
-    keys = [key for key in keys if any(row[key] is not None for row in summary)]
-    timed = any(row["fps"] is not None for row in summary)
-    for key in keys:
-        justify: JustifyMethod = "left" if isinstance(summary[0][key], str) else "right"
-        table.add_column(key.replace("_", " "), justify=justify, overflow="fold")
-    for heading in ("J", "recall", "decay", "F", "recall", "decay", "J&F", *["FPS"] * timed, "objects"):
-        table.add_column(heading, justify="right", no_wrap=heading == "J&F")
-    for row in summary:
-        keyed = ["-" if row[key] is None else str(row[key]) for key in keys]
-        measures = [f"{100 * row[name]:.1f}" for name in MEASURES[:-1]]
-        fps = ["-" if row["fps"] is None else f"{row['fps']:.2f}"] * timed
-        table.add_row(*keyed, *measures, percent(row, "j_and_f"), *fps, str(row["objects"]))
-    return table
+    names = list(summary[0])[: list(summary[0]).index("objects")] if summary else []
+    columns = [_key_column(name, summary) for name in names if any(_value(row, name) is not None for row in summary)]
+    headings = ("J", "recall", "decay", "F", "recall", "decay")
+    columns += [_share_column(heading, name) for heading, name in zip(headings, MEASURES[:-1], strict=True)]
+    columns.append(Column("J&F", lambda row: percent(row, "j_and_f"), fold=False))
+    if any(row["fps"] is not None for row in summary):
+        columns.append(Column("FPS", lambda row: "-" if row["fps"] is None else f"{row['fps']:.2f}"))
+    columns.append(Column("objects", lambda row: str(row["objects"])))
+    return columns
+
+
+def summary_text(summary: Sequence[SummaryRow], title: str) -> str:
+    """A summary as the DAVIS table for the terminal, below a title."""
+    return terminal_text(summary, summary_columns(summary), title)
+
+
+def _key_column(name: str, summary: Sequence[SummaryRow]) -> Column[SummaryRow]:
+    def cell(row: SummaryRow) -> str:
+        value = _value(row, name)
+        return "-" if value is None else str(value)
+
+    return Column(name.replace("_", " "), cell, is_text=isinstance(_value(summary[0], name), str))
+
+
+def _share_column(heading: str, name: str) -> Column[SummaryRow]:
+    return Column(heading, lambda row: f"{100 * _value(row, name):.1f}")
+
+
+def _value(row: Row, name: str) -> Any:
+    return row[name]
 
 
 def percent(row: Row, name: str) -> str:
@@ -205,8 +260,8 @@ def signed_percent(difference: tuple[float, float]) -> str:
     return f"{100 * mean:+.1f} ± {100 * error:.1f}"
 
 
-def _mean_over_objects(rows: list[Row]) -> Row:
-    summary: Row = {"objects": len(rows)}
+def _mean_over_objects(rows: list[Row]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"objects": len(rows)}
     for name in MEASURES:
         values = np.array([row[name] for row in rows])
         summary[name] = float(values.mean())
@@ -218,5 +273,5 @@ def _mean_over_objects(rows: list[Row]) -> Row:
     return summary
 
 
-def _per_second(frames: int, seconds: float | None) -> float | None:
+def _per_second(frames: float, seconds: float | None) -> float | None:
     return frames / seconds if seconds else None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eosvos.text import minutes_seconds, time_left
+from eosvos.text import hours_text, minutes_seconds, size_text, time_left
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,8 @@ def test_minutes_and_seconds(seconds: float, text: str) -> None:
 def test_time_left_is_at_the_pace_so_far() -> None:
     assert time_left(30, 2, 4) == "1:00 left"
     assert time_left(30, 0, 4) == ""
+
+
+def test_hours_and_sizes() -> None:
+    assert [hours_text(hours) for hours in (0.5, 12.5, 54)] == ["30 minutes", "12.5 hours", "2.2 days"]
+    assert size_text((480, 854)) == "480x854"

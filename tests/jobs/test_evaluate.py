@@ -24,16 +24,10 @@ def checkpoint(training: MetaTraining, tmp_path: Path) -> Path:
     return tmp_path / "c.safetensors"
 
 
-def test_data_that_is_not_there(refused_alone: Refused, checkpoint: Path, tmp_path: Path) -> None:
-    missing, out = tmp_path / "missing", tmp_path / "out"
-    line = refused_alone("evaluate", "--checkpoint", checkpoint, "--data", missing, "--out", out)
-    assert line == f"{missing}: no such folder; encode a dataset with jobs/encode_dataset.py"
-    assert not out.exists()
-
-
 REFUSALS = {
     "--checkpoint TMP/missing": "TMP/missing: no such checkpoint",
     "--checkpoint ENCODED/index.parquet": "ENCODED/index.parquet: not a checkpoint of ours",
+    "--data TMP/missing": "TMP/missing: no such folder; encode a dataset with jobs/encode_dataset.py",
     "--data TMP": "TMP/index.parquet: missing, so the folder is no encoded dataset",
     "-T 5 5": "T: needs different values of at least 0, got (5, 5)",
     "-T -1": "T: needs different values of at least 0, got (-1,)",

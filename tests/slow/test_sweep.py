@@ -1,4 +1,4 @@
-"""Sweeps as a user runs them: killed and gone on with, and with trials stopped early against all of them in full."""
+"""Sweeps as a user runs them: killed and resumed, and with trials stopped early against all of them in full."""
 
 import os
 import shutil
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from cluster import run_folder
+from cluster.evaluation.config import Subject
 from cluster.evaluation.journal import Journal, digest
 from cluster.sweep.config import Sweep
 from cluster.sweep.driver import sweep
 from cluster.sweep.presets import SWEEP
 from cluster.sweep.space import Space
-from cluster.sweep.trial import TRIALS
+from cluster.sweep.trial import TRIALS, Status
 from eosvos.data.demo_video import demo_video
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
@@ -50,7 +50,7 @@ def _rows(out: Path) -> list[Row]:
     return rows
 
 
-def test_a_sweep_that_was_killed_goes_on(data: Path, tracking: str, tmp_path: Path) -> None:
+def test_a_sweep_that_was_killed_resumes(data: Path, tracking: str, tmp_path: Path) -> None:
     """SIGKILL when a third of its trials are through: none of these is computed again, and the scores are the same."""
     few = [f"held-0000{number}" for number in range(3)]
     command = [sys.executable, str(JOB), "--data", str(data), "--sequences", *few, "--no-stop-early"]
@@ -81,39 +81,36 @@ def test_the_front_is_that_of_the_exhaustive_grid(data: Path, ray_here: None, tm
     With SWEEP_DEMO=1 of the whole demo, which takes ten minutes.
     """
     # Rates of a thousandth learn nothing: with them T = 20 is far slower than T = 1 and far worse, on any machine.
-    config = Sweep(data=str(data), space=Space(T=(0, 1, 2, 20), transforms=(0, 1), rate_scale=(0.001, 1.0)), rungs=(4,))
+    space = Space(T=(0, 1, 2, 20), transforms=(0, 1), rate_scale=(0.001, 1.0))
+    config = Sweep(Subject(data=str(data)), space, rungs=(4,))
     if os.environ.get("SWEEP_DEMO"):
-        config = replace(SWEEP["demo"], data=str(demo_video(tmp_path, "held")))
+        config = replace(SWEEP["demo"], subject=Subject(data=str(demo_video(tmp_path, "held"))))
     began = time.monotonic()
-    console = Console(soft_wrap=True)
-    early = sweep(replace(config, out=tmp_path / "early"), console)
+    early = sweep(config, tmp_path / "early")
     seconds = time.monotonic() - began
     statuses = [row["status"] for row in early.rows]
-    print(f"{len(statuses)} settings, {statuses.count('stopped')} stopped, {seconds:.0f} s")
+    print(f"{len(statuses)} settings, {statuses.count(Status.STOPPED)} stopped, {seconds:.0f} s")
     assert len(statuses) >= 12
-    assert "stopped" in statuses
+    assert Status.STOPPED in statuses
     if os.environ.get("SWEEP_DEMO"):
         assert seconds < 600
     shutil.copytree(tmp_path / "early" / TRIALS, tmp_path / "all" / TRIALS)
-    for file in (tmp_path / "all" / TRIALS).glob("*/config.json"):
-        file.write_text(file.read_text().replace(str(tmp_path / "early"), str(tmp_path / "all")))
-    exhaustive_config = replace(config, out=tmp_path / "all", stop_early=False)
-    run_folder.claim(tmp_path / "all", exhaustive_config)
-    exhaustive = sweep(exhaustive_config, console)
-    assert {row["status"] for row in exhaustive.rows} == {"complete"}
+    everything = replace(config, stop_early=False)
+    run_folder.claim(tmp_path / "all", everything)
+    exhaustive = sweep(everything, tmp_path / "all")
+    assert {row["status"] for row in exhaustive.rows} == {Status.COMPLETE}
     # What a front holds depends on measured times, which two runs never share; the steps T are the cost that they do.
-    finished = {row["name"]: row for row in early.rows if row["status"] == "complete"}
+    finished = {row["name"]: row for row in early.rows if row["status"] == Status.COMPLETE}
     for row in exhaustive.front:
-        scores = _scores(exhaustive_config, row["name"])
+        scores = _scores(config, tmp_path / "all", row["name"])
         assert row["name"] in finished or any(
-            other["T"] <= row["T"] and not clearly_better(scores, _scores(exhaustive_config, name))
+            other["T"] <= row["T"] and not clearly_better(scores, _scores(config, tmp_path / "all", name))
             for name, other in finished.items()
         )
 
 
-def _scores(config: Sweep, name: str) -> list[float]:
+def _scores(config: Sweep, folder: Path, name: str) -> list[float]:
     """J&F of every object of a setting, in the order of the sequences' names."""
-    assert config.out is not None
-    inputs = digest(config.checkpoint, open_dataset(config.data).hash)
-    entries = Journal(config.out / TRIALS / name, inputs).entries()
-    return [own.scores.j_and_f for key in sorted(entries) for own in entries[key].results[0].objects]
+    inputs = digest(config.subject.checkpoint, open_dataset(config.subject.data).hash)
+    entries = Journal(folder / TRIALS / name, inputs).entries()
+    return [one.scores.j_and_f for key in sorted(entries) for one in entries[key].results[0].objects]

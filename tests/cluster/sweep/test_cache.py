@@ -1,4 +1,4 @@
-"""The cache of fine-tuned states: same results, fewer steps, an object's own full time, a bounded size."""
+"""The cache of fine-tuned states: same results, fewer steps, an object's full time, a bounded size."""
 
 import threading
 from dataclasses import fields, replace
@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster.evaluation.config import Evaluation
-from cluster.evaluation.journal import SequenceResult
-from cluster.evaluation.tasks import evaluate_sequence
 from cluster.sweep.cache import FineTuningCache, key_of
 from eosvos.data.parquet import EncodedDataset, open_dataset
+from eosvos.evaluation.results import SequenceResult
+from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import Optimization, load, read_safetensors
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import FINE_TUNING, SegmentationConfig
@@ -35,9 +34,9 @@ def _evaluated(
     optimization: Optimization, dataset: EncodedDataset, T: int, cache: FineTuningCache | None, online: bool = False
 ) -> tuple[SequenceResult, list[bytes]]:
     segmentation = SegmentationConfig(online_interval=2, online_frames=1) if online else SegmentationConfig()
-    evaluation = Evaluation(data="-", T=(T,), segmentation=segmentation)
+    settings = SequenceSettings((T,), segmentation=segmentation)
     extra = {} if cache is None else {"fine_tuner": cache}
-    (result,), (masks,) = evaluate_sequence(optimization, dataset, 0, evaluation, **extra)
+    (result,), (masks,) = evaluate_sequence(optimization, dataset.sequences[0], settings, **extra)
     return result, masks
 
 
@@ -52,7 +51,7 @@ def test_the_same_masks_with_fewer_steps(
         plain, plain_masks = _evaluated(optimization, dataset, T, None, online)
         cached, cached_masks = _evaluated(optimization, dataset, T, cache, online)
         assert cached_masks == plain_masks
-        assert [own.scores for own in cached.objects] == [own.scores for own in plain.objects]
+        assert [one.scores for one in cached.objects] == [one.scores for one in plain.objects]
         assert plain.computed_steps == OBJECTS * T
         computed += cached.computed_steps
         known = max(known, T)
@@ -70,8 +69,8 @@ def test_what_is_taken_over_costs_what_it_cost(
         adapted: dict[int, AdaptedObject] = {}
         segmenter = OneShotSegmenter(optimization, fine_tuner=cache)
         list(segmenter.segment([image], {0: mask}, 4, adapted=adapted))
-        seconds.append([own.fine_tuning_seconds for own in adapted.values()])
-        computed.append(sum(own.computed for own in adapted.values()))
+        seconds.append([one.fine_tuning_seconds for one in adapted.values()])
+        computed.append(sum(one.computed for one in adapted.values()))
     assert computed == [OBJECTS * 4, 0]
     assert seconds[1] == pytest.approx(seconds[0], rel=0.01)  # a call that has no step left takes microseconds
     assert min(seconds[0]) > 0
@@ -88,10 +87,10 @@ def test_the_size_is_bounded_and_the_oldest_go_first(
     bounded = FineTuningCache(tmp_path / "few", "key", STOPS, limit)
     for _ in range(2):
         other, other_masks = _evaluated(optimization, dataset, 4, bounded)
-        assert (other_masks, [own.scores for own in other.objects]) == (masks, [own.scores for own in result.objects])
-        kept = list((tmp_path / "few").rglob("*.safetensors"))
-        assert sum(path.stat().st_size for path in kept) <= limit
-        assert {path.parent.name for path in kept} <= {"object-2", "object-3"}  # the first object's are the oldest
+        assert (other_masks, [one.scores for one in other.objects]) == (masks, [one.scores for one in result.objects])
+        left = list((tmp_path / "few").rglob("*.safetensors"))
+        assert sum(path.stat().st_size for path in left) <= limit
+        assert {path.parent.name for path in left} <= {"object-2", "object-3"}  # the first object's are the oldest
     nothing = FineTuningCache(tmp_path / "none", "key", STOPS, 0)
     assert _evaluated(optimization, dataset, 4, nothing)[1] == masks
     assert not list((tmp_path / "none").rglob("*.safetensors"))
@@ -155,12 +154,12 @@ def test_the_key_has_what_fine_tuning_depends_on_and_no_more(
     optimization: Optimization, dataset: EncodedDataset, tmp_path: Path, name: str
 ) -> None:
     """Two settings have one key just where their states are the same, to the bit."""
-    one = Evaluation(data="-", T=(2,), segmentation=SegmentationConfig(online_interval=3))
+    one = SequenceSettings((2,), segmentation=SegmentationConfig(online_interval=3))
     two = replace(one, segmentation=replace(one.segmentation, **{name: OTHER[name], "online_frames": 1}))
     states = []
-    for number, evaluation in enumerate((one, two)):
+    for number, settings in enumerate((one, two)):
         cache = FineTuningCache(tmp_path / str(number), "key", (2,), 2**30)
-        evaluate_sequence(optimization, dataset, 0, evaluation, cache)
+        evaluate_sequence(optimization, dataset.sequences[0], settings, cache)
         path = tmp_path / str(number) / "key" / "object-1" / "2.safetensors"
         states.append(read_safetensors(path)[0])
     assert (key_of("i", "s", one) == key_of("i", "s", two)) == (name not in FINE_TUNING)
@@ -169,14 +168,15 @@ def test_the_key_has_what_fine_tuning_depends_on_and_no_more(
 
 
 def test_the_key_depends_on_everything_else() -> None:
-    evaluation = Evaluation(data="-")
+    settings = SequenceSettings((5,))
     keys = {
-        key_of("inputs", "bear", evaluation),
-        key_of("other", "bear", evaluation),
-        key_of("inputs", "goat", evaluation),
-        key_of("inputs", "bear", replace(evaluation, seed=1)),
-        key_of("inputs", "bear", replace(evaluation, frames=5)),
-        key_of("inputs", "bear", replace(evaluation, learning_rate=(0.1,))),
-        key_of("inputs", "bear", replace(evaluation, threads_per_task=2)),
+        key_of("inputs", "bear", settings),
+        key_of("other", "bear", settings),
+        key_of("inputs", "goat", settings),
+        key_of("inputs", "bear", replace(settings, seed=1)),
+        key_of("inputs", "bear", replace(settings, frames=5)),
+        key_of("inputs", "bear", replace(settings, learning_rates=(0.1,))),
+        key_of("inputs", "bear", replace(settings, threads=2)),
+        key_of("inputs", "bear", replace(settings, device="cuda")),
     }
-    assert len(keys) == 7
+    assert len(keys) == 8

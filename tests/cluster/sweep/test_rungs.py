@@ -109,7 +109,7 @@ def test_decisions_follow_the_rule_in_any_order(seed: int, slots: int, cohort: i
     assert simulation.run(rng) == _expected(scores, seconds, cohort, fails)
 
 
-def test_a_faster_and_a_better_one_are_both_kept() -> None:
+def test_a_faster_and_a_better_one_both_stay() -> None:
     scores = np.tile(np.array([[0.5], [0.6], [0.55]]), (1, LENGTH)) + np.linspace(0, 0.01, LENGTH)
     simulation = Simulation(ParetoRungs(RUNGS, 3, 3), scores, [1.0, 2.0, 3.0], 2)
     assert simulation.run(np.random.default_rng(0)) == {"2": 3}  # slower and worse than the second

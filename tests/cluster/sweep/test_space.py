@@ -13,7 +13,7 @@ from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
 
 def test_every_combination_once() -> None:
     found = settings(Space(T=(1, 5), transforms=(0, 3), rate_scale=(0.5, 1.0)))
-    assert [(own.T, own.segmentation.rate_scale, own.segmentation.transforms) for own in found] == list(
+    assert [(one.T, one.segmentation.rate_scale, one.segmentation.transforms) for one in found] == list(
         product((1, 5), (0.5, 1.0), (0, 3))
     )
 
@@ -21,7 +21,7 @@ def test_every_combination_once() -> None:
 def test_what_changes_nothing_makes_no_difference() -> None:
     """Without online adaptation its fields do not matter, without any steps neither do those of fine-tuning."""
     found = settings(Space(T=(0, 5), rate_scale=(0.5, 1.0), online_interval=(0, 4), online_steps=(2, 7)))
-    without = [own for own in found if own.segmentation.online_interval == 0]
+    without = [one for one in found if one.segmentation.online_interval == 0]
     assert without == [
         Setting(0, SegmentationConfig()),
         Setting(5, SegmentationConfig(rate_scale=0.5)),
@@ -32,7 +32,7 @@ def test_what_changes_nothing_makes_no_difference() -> None:
 
 def test_what_contradicts_itself_is_left_out() -> None:
     found = settings(Space(online_interval=(1, 3), online_frames=(1, 3)))
-    pairs = {(own.segmentation.online_interval, own.segmentation.online_frames) for own in found}
+    pairs = {(one.segmentation.online_interval, one.segmentation.online_frames) for one in found}
     assert pairs == {(1, 1), (3, 1), (3, 3)}
     with pytest.raises(BadInput, match="an interval of 1 frames does not hold 3"):
         settings(Space(online_interval=(1,), online_frames=(3,)))
@@ -51,14 +51,18 @@ def test_values_that_are_refused(values: dict[str, tuple[int, ...]], message: st
 
 def test_names_tell_settings_apart_and_are_the_defaults_in_short() -> None:
     assert Setting(10, DEFAULTS).name == "T=10"
-    assert Setting(10, SegmentationConfig(box_propagation=False)).name == "T=10,box_propagation=False"
+    without = Setting(10, SegmentationConfig(box_propagation=False, transforms=0))
+    assert (without.name, without.differences) == (
+        "T=10,transforms=0,box_propagation=False",
+        "transforms=0,box_propagation=False",
+    )
     for preset in SWEEP.values():
         found = settings(preset.space)
-        assert len({own.name for own in found}) == len(found)
-        assert max(len(own.name) for own in found) < 200  # a folder's name
+        assert len({one.name for one in found}) == len(found)
+        assert max(len(one.name) for one in found) < 200  # a folder's name
 
 
 def test_a_setting_is_found_again_by_its_values() -> None:
-    for own in settings(SWEEP["demo"].space):
-        values = {name: own.T if name == "T" else asdict(own.segmentation)[name] for name in SWEEP["demo"].space.values}
-        assert setting_of(values) == own
+    for one in settings(SWEEP["demo"].space):
+        values = {name: one.T if name == "T" else asdict(one.segmentation)[name] for name in SWEEP["demo"].space.values}
+        assert setting_of(values) == one

@@ -8,20 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.evaluation.presets import EVALUATION
 from cluster.training import checkpoints, dry_run
 from cluster.training.config import MetaTraining, ParentTraining
-from cluster.training.dry_run import what_would_be_evaluated, what_would_run
+from cluster.training.dry_run import what_would_run
 from cluster.training.presets import META
 from eosvos.errors import BadInput
 from eosvos.learning import learner
-from eosvos.learning.optimization import Optimization, save
+from eosvos.learning.optimization import Optimization
 from eosvos.learning.rates import initial_rates
 from eosvos.model.weights import initial_model
-from eosvos.segmentation.config import SegmentationConfig
 
 NOWHERE = Path("no such run")
-BARE = SegmentationConfig(box_propagation=False)
 
 
 def _number(pattern: str, text: str) -> float:
@@ -91,29 +88,6 @@ def test_a_gpu_that_is_not_there(training: MetaTraining) -> None:
         what_would_run(replace(training, gpu=True), NOWHERE)
 
 
-@pytest.mark.parametrize("preset", ["default", "e-osvos-10", "e-osvos-50", "e-osvos-50-ona", "e-osvos-100-ona"])
-def test_evaluations(training: MetaTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
-    """Twelve objects in three frames each; a step takes a minute, one of an adaptation two, a frame a quarter."""
-    model, _ = initial_model(training.model, "none", 0)
-    save(Optimization(training.model, model.state_dict(), initial_rates(model, training.rates)), tmp_path / "c")
-    measured, ran = iter((60.0, 120.0, 15.0) * 3), []
-    monkeypatch.setattr(dry_run, "_seconds", lambda task, gpu: (ran.append(task()), next(measured))[1])
-    evaluation = replace(EVALUATION[preset], checkpoint=tmp_path / "c", data=training.data)
-    text = what_would_be_evaluated(evaluation)
-    assert f"data: {training.data}, 4 sequences, 12 objects, 36 frames of them" in text
-    assert "60.00 s for a fine-tuning step, 15.00 s for a frame" in text
-    T, config = evaluation.T, evaluation.segmentation
-    adapting = 36 / config.online_interval * config.online_steps * 120 if config.online_interval else 0
-    hours = (12 * max(T) * 60 + len(T) * 36 * 15 + adapting) / 3600
-    assert f"time: about {hours:.1f} hours in all for one task" in text
-    with_rates = replace(evaluation, T=(0, 2), learning_rate=(0.1, 0.2, 0.3), segmentation=BARE)
-    hours = (3 * 12 * 2 * 60 + (1 + 3) * 36 * 15) / 3600
-    assert f"time: about {hours:.1f} hours" in what_would_be_evaluated(with_rates)
-    assert ("s for an online adaptation" in text) == (config.online_interval > 0)
-    assert "none named" in what_would_be_evaluated(replace(evaluation, data=""))
-    assert len(ran) == 9
-
-
 def test_the_papers_preset_is_the_releases() -> None:
     paper = META["paper"]
     assert (paper.T, paper.outer.meta_batch, paper.outer.learning_rate, paper.outer.rates_learning_rate) == (
@@ -141,7 +115,7 @@ def test_steps_with_and_without_the_multi_step_loss_are_measured_by_their_shares
     weights: list[tuple[float, ...]] = []
     monkeypatch.setattr(learner, "meta_gradient", lambda *arguments: weights.append(arguments[4]))
     monkeypatch.setattr(
-        dry_run, "_seconds", lambda task, _: task() or (10.0 if sum(map(bool, weights[-1])) > 1 else 2.0)
+        dry_run, "seconds_of", lambda task, _: task() or (10.0 if sum(map(bool, weights[-1])) > 1 else 2.0)
     )
     multi = replace(training, multi_step=0.25, T=3, outer=replace(training.outer, steps=8))
     assert "one task: 4.00 s" in what_would_run(multi, NOWHERE)

@@ -12,8 +12,6 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from cluster.evaluation.config import Evaluation
-from cluster.evaluation.tasks import evaluate_sequence
 from cluster.tracking.background import BackgroundTracker
 from cluster.tracking.run import RUN_FILE, Tracker
 from cluster.training import checkpoints, progress
@@ -26,6 +24,7 @@ from cluster.training.start import initial_state
 from cluster.training.validation import Validation
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.errors import BadInput
+from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load, save
 from eosvos.metrics.table import ObjectResult
 
@@ -71,9 +70,9 @@ def test_scores_are_those_of_an_evaluation(run: Path, validating: MetaTraining) 
     dataset = open_dataset(validating.data)
     optimization = load(run / "last.safetensors")
     names = [sequence.name for sequence in dataset.sequences]
-    evaluation = Evaluation(run / "last.safetensors", validating.data, T=(0, validating.T), frames=3)
-    index = names.index(optimization.facts["held_out"][0])
-    expected = [_score(result.objects) for result in evaluate_sequence(optimization, dataset, index, evaluation)[0]]
+    sequence = dataset.sequences[names.index(optimization.facts["held_out"][0])]
+    results, _ = evaluate_sequence(optimization, sequence, SequenceSettings((0, validating.T), frames=3))
+    expected = [_score(result.objects) for result in results]
     assert [rows[1][name] for name in SCORES] == pytest.approx(expected)
 
 

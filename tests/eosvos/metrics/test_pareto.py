@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from eosvos.metrics.pareto import clearly_better, front, recommended
+from eosvos.metrics.pareto import clearly_better, front, recommend
 
 Row = dict[str, Any]
 FEW = st.integers(0, 6)  # so that equal values occur
@@ -24,9 +24,9 @@ def _rows(values: list[tuple[int, int]]) -> list[Row]:
 @given(st.lists(st.tuples(FEW, FEW), max_size=12))
 def test_the_front_is_what_nothing_beats(values: list[tuple[int, int]]) -> None:
     rows = _rows(values)
-    kept = front(rows)
-    assert [row["seconds_per_frame"] for row in kept] == sorted(row["seconds_per_frame"] for row in kept)
-    names = {row["name"] for row in kept}
+    best = front(rows)
+    assert [row["seconds_per_frame"] for row in best] == sorted(row["seconds_per_frame"] for row in best)
+    names = {row["name"] for row in best}
     for k, (score, seconds) in enumerate(values):
         beaten = any(s >= score and t <= seconds and (s, t) != (score, seconds) for s, t in values)
         assert (k in names) == (not beaten)
@@ -58,7 +58,7 @@ def test_recommendations() -> None:
     ]
     wanted = {"best": {}, "middle": {"target_fps": 1.0}, "fast": {"target_fps": 100.0}}
     for name, target in wanted.items():
-        assert recommended(rows, **target)["name"] == name
-    assert recommended(rows, target_score=0.6)["name"] == "middle"
-    assert recommended(rows, target_score=0.4)["name"] == "fast"
-    assert recommended(rows, target_score=0.95)["name"] == "best"
+        assert recommend(rows, **target)["name"] == name
+    assert recommend(rows, target_score=0.6)["name"] == "middle"
+    assert recommend(rows, target_score=0.4)["name"] == "fast"
+    assert recommend(rows, target_score=0.95)["name"] == "best"

@@ -1,29 +1,24 @@
-"""Scoring a sequence, and the way from objects to rows, means, files and the terminal's table."""
+"""Scoring a sequence, and the way from objects to rows, means and the DAVIS table."""
 
-import io
 import pickle
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.csv
-import pyarrow.parquet
 import pytest
 import torch
-from rich.console import Console
 
 from eosvos.errors import BadInput
 from eosvos.metrics.sequence_scores import ObjectScores, score_sequence
 from eosvos.metrics.table import (
     MEASURES,
     ObjectResult,
-    Row,
     object_rows,
     over_seeds,
     paired_difference,
     summarize,
-    terminal_table,
-    write_table,
+    summary_columns,
 )
+from eosvos.tables import terminal_text
 
 
 def result(sequence: str, object_id: int, j: float, f: float, seconds: float | None = 2.0) -> ObjectResult:
@@ -103,30 +98,11 @@ def test_a_time_that_nobody_took_is_no_time() -> None:
     assert summary["fps"] is None
 
 
-def test_files_hold_the_rows(tmp_path: Path) -> None:
-    rows = object_rows(RESULTS, {"T": 10}) + object_rows([result("c", 1, 0.5, 0.5, seconds=None)])
-    parquet, csv = write_table(rows, tmp_path / "new" / "folder", "scores.v1")
-    assert (parquet.name, csv.name) == ("scores.v1.parquet", "scores.v1.csv")
-    assert sorted(path.name for path in parquet.parent.iterdir()) == ["scores.v1.csv", "scores.v1.parquet"]
-    stored = pyarrow.parquet.read_table(parquet).to_pylist()
-    assert stored[:3] == rows[:3]
-    assert stored[3]["T"] is None
-    assert pyarrow.csv.read_csv(csv).to_pylist() == stored
+def _printed(summary: list[Any], title: str, width: int) -> list[str]:
+    return terminal_text(summary, summary_columns(summary), title, width=width).splitlines()
 
 
-def test_a_column_without_values_can_be_written(tmp_path: Path) -> None:
-    parquet, csv = write_table(object_rows([result("a", 1, 0.5, 0.5, seconds=None)]), tmp_path, "untimed")
-    assert str(pyarrow.parquet.read_schema(parquet).field("seconds").type) == "double"
-    assert csv.read_text().splitlines()[0].endswith('"seconds","fps"')
-
-
-def _printed(summary: list[Row], title: str, width: int) -> list[str]:
-    console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(terminal_table(summary, title))
-    return console.export_text().splitlines()
-
-
-def test_terminal_table() -> None:
+def test_summary_as_a_table() -> None:
     """DAVIS's columns: mean, recall and decay of J and of F."""
     rows = object_rows(RESULTS, {"label": "meta", "T": 10}) + object_rows(RESULTS[:1], {"label": "parent", "T": 0})
     title, headings, _, *lines = _printed(summarize(rows, by=("label", "T")), "DAVIS 2017", 90)
@@ -137,10 +113,9 @@ def test_terminal_table() -> None:
         ["meta", "10", "60.0", "66.7", "0.0", "50.0", "66.7", "0.0", "55.0", "±", "16.1", "2.50", "3"],
         ["parent", "0", "90.0", "100.0", "0.0", "70.0", "100.0", "0.0", "80.0", "2.50", "1"],
     ]
-    assert terminal_table([], "nothing").row_count == 0
 
 
-def test_terminal_table_without_what_nobody_took() -> None:
+def test_summary_without_what_nobody_took() -> None:
     """Masks from a file have no speed, learned rates no single one; a long name fits a small terminal."""
     untimed = [result("paragliding-launch", 1, 0.5, 0.5, seconds=None)]
     summary = summarize(object_rows(untimed, {"learning_rate": None}), by=("learning_rate", "sequence"))

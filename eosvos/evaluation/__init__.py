@@ -1,0 +1,1 @@
+"""One sequence evaluated: segmented from its first mask, and scored."""
