@@ -6,17 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from cluster import run_folder
-from cluster.experiments.ablation import Ablation, ablate, seeds_in_table
 from cluster.experiments.ablation_rows import choices, table_1
+from cluster.experiments.config import Ablation
 from cluster.training.presets import trainings
-from cluster.training.start import check_weights
 from eosvos.cli import parse_preset, run
 from eosvos.config import check_different, to_dict
-from eosvos.data.demo_video import demo_video
-from eosvos.data.parquet import open_dataset
 from eosvos.paths import absolute_address, absolute_path
 
 DESCRIPTION = """Train and evaluate every row of a table, and write it.
@@ -46,7 +42,7 @@ class Ablate:
     out: Path | None = None
     """Folder of all runs and the table; runs/ablate/PRESET-TABLE by default."""
     seeds: tuple[int, ...] = (0,)
-    """Everything is trained once with each; the seeds of the table that is in the folder stay in it."""
+    """Everything is trained once with each; seeds that are done in the folder are in the table, too."""
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
     """Fine-tuning steps of the rows that are compared."""
     more_T: tuple[int, ...] = (50,)
@@ -70,6 +66,12 @@ FREE = ("out", "seeds")
 def main() -> None:
     names = ("demo", "davis2016-small")
     config, preset = parse_preset(Ablate, {name: Ablate() for name in names}, DESCRIPTION)
+    # Late, so that --help is quick.
+    from cluster.experiments.ablation import ablate, finished_seeds
+    from cluster.training.start import check_weights
+    from eosvos.data.demo_video import demo_video
+    from eosvos.data.parquet import open_dataset
+
     out = absolute_path(config.out or Path("runs/ablate") / f"{preset}-{config.table}", "--out")
     print(json.dumps(to_dict(config), indent=2))
     config = replace(config, out=out)
@@ -87,8 +89,8 @@ def main() -> None:
     if config.table == "paper":
         rows = table_1(parent, meta, config.T, config.more_T)
     with run_folder.claimed(out, config, free=FREE):
-        seeds = tuple(sorted({*config.seeds, *seeds_in_table(out)}))
-        ablate(rows, Ablation(data, out, config.rates, seeds), Console(soft_wrap=True, highlight=False))
+        seeds = tuple(sorted({*config.seeds, *finished_seeds(rows, out)}))
+        ablate(rows, Ablation(data, config.rates, seeds), out)
 
 
 if __name__ == "__main__":

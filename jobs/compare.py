@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from cluster import run_folder
-from cluster.experiments.comparison import Comparison, compare, finished_seeds, train_pair
+from cluster.experiments.config import Comparison
 from cluster.training.presets import PARENT, trainings
-from cluster.training.start import check_weights
 from eosvos.cli import parse_preset, run
 from eosvos.config import check_different, to_dict
-from eosvos.data.parquet import open_dataset
 from eosvos.paths import absolute_address, absolute_path
 
 DESCRIPTION = """Train and compare the meta-learned optimization with a parent of equal cost, for several seeds.
@@ -62,6 +59,12 @@ FREE = ("out", "seeds")
 
 def main() -> None:
     config, preset = parse_preset(Compare, {name: Compare() for name in reversed(PARENT)}, DESCRIPTION)
+    # Late, so that --help is quick.
+    from cluster.experiments.comparison import compare
+    from cluster.experiments.pair import finished_seeds, train_pair
+    from cluster.training.start import check_weights
+    from eosvos.data.parquet import open_dataset
+
     train_data, data = absolute_address(config.train_data, "--train-data"), absolute_address(config.data, "--data")
     out = absolute_path(config.out or Path("runs/compare") / preset, "--out")
     for address in (train_data, data):
@@ -76,8 +79,8 @@ def main() -> None:
             train_pair(replace(parent, seed=seed), replace(meta, seed=seed), out / f"seed-{seed}")
             for seed in sorted({*config.seeds, *finished_seeds(out)})
         ]
-        comparison = Comparison(train_data, data, out / "comparison", config.T, config.rates, meta.segmentation)
-        compare(pairs, comparison, Console(soft_wrap=True, highlight=False))
+        comparison = Comparison(train_data, data, config.T, config.rates, meta.segmentation)
+        compare(pairs, comparison, out / "comparison")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,14 @@ class AblationRow:
     segmentation: SegmentationConfig
     same_time: bool = False
 
+    @property
+    def folder(self) -> str:
+        """Name of a folder, another one for each row of a table."""
+        return str(self).replace(" ", "_").replace("+_", "")
+
+    def __str__(self) -> str:
+        return f"{self.name}, T={self.T}"
+
 
 def table_1(parent: Training, meta: MetaTraining, T: int, more_T: Sequence[int]) -> list[AblationRow]:
     """The paper's rows, from the least to the whole method.

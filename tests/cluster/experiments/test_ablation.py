@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
-from rich.console import Console
 
-from cluster.experiments import comparison
-from cluster.experiments.ablation import Ablation, ablate, seeds_in_table, steps_of_same_time
+from cluster.experiments import rate_choice
+from cluster.experiments.ablation import ablate, finished_seeds, steps_of_same_time
 from cluster.experiments.ablation_rows import AblationRow, choices, table_1
+from cluster.experiments.config import Ablation
 from cluster.tracking.run import RUN_FILE
 from cluster.training import progress
 from cluster.training.config import MetaTraining, ParentTraining
@@ -84,7 +84,7 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     tracking: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(comparison, "WIDENINGS", 1)  # of a model that knows nothing no rate is best
+    monkeypatch.setattr(rate_choice, "WIDENINGS", 1)  # of a model that knows nothing no rate is best
     parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
     parent = replace(parent, held_out=0.25)
     outer = replace(training.outer, steps=STEPS)
@@ -98,10 +98,11 @@ def test_rows_come_from_real_runs_and_share_the_parent(
             "second order, as long", None, 2, parent, replace(meta, order="second"), SegmentationConfig(), True
         ),
     ]
-    ablation = Ablation(str(encoded), tmp_path / "out", (0.001, 0.003))
-    summary = ablate(rows, ablation, Console(quiet=True))
+    ablation, out = Ablation(str(encoded), (0.001, 0.003)), tmp_path / "out"
+    results = ablate(rows, ablation, out)
+    summary = [result.values for result in results]
     name = "meta-group-lovasz_hinge-neuron"
-    trained = sorted(path.name for path in (tmp_path / "out" / "seed-0").glob("[pm]*"))
+    trained = sorted(path.name for path in (out / "seed-0").glob("[pm]*"))
     assert trained == [name, f"{name}-second", f"{name}-second-same-time", "parent-group-lovasz_hinge"]
     assert [(row["row"], row["T"], row["published_j_and_f"]) for row in summary] == [
         ("searched", 2, 33.6),
@@ -115,29 +116,31 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert (summary[0]["to_first"], summary[0]["to_first_se"]) == (0, 0)
     assert summary[2]["to_first"] == pytest.approx(summary[2]["j_and_f"] - summary[0]["j_and_f"])
     # Second order for as long as the first row that learns takes fewer steps than that, by the pace at which both ran.
-    folders = [tmp_path / "out" / "seed-0" / f"{name}{ending}" for ending in ("", "-second", "-second-same-time")]
+    folders = [out / "seed-0" / f"{name}{ending}" for ending in ("", "-second", "-second-same-time")]
     steps = [json.loads((folder / "config.json").read_text())["outer"]["steps"] for folder in folders]
     assert steps[0] == steps[1] == STEPS
     assert 1 <= steps[2] < STEPS
     assert steps[2] == steps_of_same_time(*(progress.read(folder) for folder in (folders[1], folders[0])))
     assert [row["outer_steps"] for row in summary] == [parent.outer.steps] * 2 + [steps[0]] * 2 + [steps[2]]
-    evaluations = sorted(path.name for path in (tmp_path / "out" / "seed-0").glob("evaluation-meta*"))
+    evaluations = sorted(path.name for path in (out / "seed-0").glob("evaluation-meta*"))
     assert evaluations == [f"evaluation-{name}-boxes-T=1,2", f"evaluation-{name}-second-same-time-boxes-T=2"]
     assert summary[2]["training_seconds"] == pytest.approx(sum(row["seconds"] for row in progress.read(folders[0])))
     assert [row["j_and_f_seed_0"] for row in summary] == pytest.approx([row["j_and_f"] for row in summary])
-    assert pq.read_table(tmp_path / "out" / "ablation.parquet").num_rows == 5
-    searches = list((tmp_path / "out" / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
+    assert pq.read_table(out / "ablation.parquet").num_rows == 5
+    searches = list((out / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
     assert searches
     assert not any(
         json.loads(path.read_text())["segmentation"]["box_propagation"] for path in searches
     )  # as those rows report
-    assert seeds_in_table(tmp_path / "out") == [0]
-    assert seeds_in_table(tmp_path) == []
-    text = (tmp_path / "out" / "ablation.md").read_text()
+    assert finished_seeds(rows, out) == [0]
+    assert finished_seeds(rows, tmp_path) == []
+    more = replace(meta, order="second", multi_step=0.5)
+    assert finished_seeds([*rows, AblationRow("another", None, 2, parent, more, BARE)], out) == []
+    text = (out / "ablation.md").read_text()
     assert f"| {100 * summary[2]['j_and_f']:.1f} ± {100 * summary[2]['j_and_f_se']:.1f} | " in text
     assert "| 71.2 |" in text
     client = MlflowClient(tracking)
-    _, run_id = (tmp_path / "out" / RUN_FILE).read_text().split()
+    _, run_id = (out / RUN_FILE).read_text().split()
     children = client.search_runs(
         [client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
     )
@@ -145,7 +148,7 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert {child.data.params.get("order") for child in children} == {None, "first", "second"}
     assert sorted(child.data.metrics.get("published_j_and_f", 0) for child in children) == [0, 0, 0, 33.6, 71.2]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    assert [row["j_and_f"] for row in ablate(rows, ablation, Console(quiet=True))] == [r["j_and_f"] for r in summary]
+    assert ablate(rows, ablation, out) == results
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before
 
 
@@ -181,7 +184,7 @@ def test_the_same_time_is_counted_at_the_pace_of_most_steps() -> None:
 
 def test_a_rate_is_searched_for_on_held_out_sequences(training: MetaTraining, tmp_path: Path) -> None:
     parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
-    ablation = Ablation(training.data, tmp_path / "out", (0.001,))
+    ablation = Ablation(training.data, (0.001,))
     with pytest.raises(BadInput, match="--held-out: the parent's rate is searched for on held-out"):
-        ablate([AblationRow("searched", None, 2, parent, None, BARE)], ablation, Console(quiet=True))
+        ablate([AblationRow("searched", None, 2, parent, None, BARE)], ablation, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -7,19 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
-from cluster.experiments.comparison import (
-    FAIR,
-    META,
-    Comparison,
-    Pair,
-    compare,
-    fair_steps,
-    finished_seeds,
-    train_pair,
-    wider_rates,
-)
+from cluster.experiments.comparison import compare
+from cluster.experiments.comparison_table import FAIR, META
+from cluster.experiments.config import Comparison
+from cluster.experiments.pair import Pair, fair_steps, finished_seeds, train_pair
+from cluster.experiments.rate_choice import wider_rates
 from cluster.training import progress
 from cluster.training.config import MetaTraining, ParentTraining
 from eosvos.data.parquet import encode
@@ -94,8 +87,8 @@ def test_the_fair_parent_has_the_same_start_stream_and_at_least_the_time(pair: P
 
 @pytest.mark.slow
 def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: Path) -> None:
-    comparison = Comparison(training.data, str(report), tmp_path / "out", T=(0, 2, 3), rates=(0.003, 0.01))
-    rows = compare([pair], comparison, Console(quiet=True))
+    comparison = Comparison(training.data, str(report), T=(0, 2, 3), rates=(0.003, 0.01))
+    rows = compare([pair], comparison, tmp_path / "out")
     assert {(row["method"], row["T"]) for row in rows} == {(method, T) for method in (META, FAIR) for T in (0, 2, 3)}
     assert len(rows) == 2 * 3 * 6  # six objects
     summary = pq.read_table(tmp_path / "out" / "comparison.parquet").to_pylist()
@@ -109,7 +102,7 @@ def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: P
     assert f"| {100 * at_3['j_and_f']:.1f} ± {100 * at_3['j_and_f_se']:.1f} |" in line
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("predictions/*/*/*.png")}
     assert before
-    assert [r["j_and_f"] for r in compare([pair], comparison, Console(quiet=True))] == [r["j_and_f"] for r in rows]
+    assert [r["j_and_f"] for r in compare([pair], comparison, tmp_path / "out")] == [r["j_and_f"] for r in rows]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("predictions/*/*/*.png")} == before
 
 

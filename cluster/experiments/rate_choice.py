@@ -1,0 +1,70 @@
+"""A parent's learning rate, chosen for each number of steps on the sequences that it was not trained on."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.evaluation.config import Evaluation, Subject
+from cluster.evaluation.driver import evaluate
+from eosvos.learning.optimization import load
+from eosvos.metrics.table import Row, SummaryRow, best_at_each_T
+from eosvos.segmentation.config import SegmentationConfig
+
+log = logging.getLogger(__name__)
+
+WIDENINGS = 6
+"""How often a grid of rates is widened, at most."""
+FACTOR = 3.0
+"""Between the edge of a grid and the rate by which it is widened."""
+
+
+def chosen_rates(
+    parent: Path,
+    train_data: str,
+    steps: Sequence[int],
+    rates: Sequence[float],
+    folder: Path,
+    segmentation: SegmentationConfig,
+) -> dict[float, tuple[int, ...]]:
+    """Rate -> the T at which it is the parent's best on the sequences that it was not trained on.
+
+    Args:
+        parent: its checkpoint.
+        train_data: encoded dataset that it was trained on, all but the held-out sequences.
+        steps: numbers of fine-tuning steps T; T = 0, where no rate matters, goes with the first.
+        rates: to choose from, widened until the best is not at an edge.
+        folder: of the evaluations.
+        segmentation: as in the evaluation that the rates are for.
+    """
+    names = tuple(load(parent).facts["held_out"])
+    positive = tuple(T for T in steps if T > 0)
+
+    def scores(rates: tuple[float, ...]) -> list[SummaryRow]:
+        label = "_".join(f"{rate:g}" for rate in rates)
+        subject = Subject(parent, train_data, names, learning_rate=rates)
+        return evaluate(Evaluation(subject, positive, segmentation), folder / label).summary
+
+    rows = scores(tuple(sorted(rates)))
+    for _ in range(WIDENINGS):
+        if wider := wider_rates(rows):
+            rows += scores(wider)
+    if wider_rates(rows):
+        log.warning("warning: after %d widenings the parent's best rate is still at the grid's edge", WIDENINGS)
+    best = {T: row["learning_rate"] or 0.0 for T, row in best_at_each_T(rows).items()}
+    for T, rate in best.items():
+        log.info("%s: best rate at T=%d on %s: %g", parent.parent, T, ", ".join(names), rate)
+    groups = {rate: tuple(T for T in positive if best[T] == rate) for rate in dict.fromkeys(best.values())}
+    first = next(iter(groups))
+    return groups | {first: (0, *groups[first])} if 0 in steps else groups
+
+
+def wider_rates(rows: Sequence[Row]) -> tuple[float, ...]:
+    """The rates by which to widen a grid whose best at some T is at its edge; none where it is wide enough.
+
+    Args:
+        rows: with ``T``, ``learning_rate`` and ``j_and_f``.
+    """
+    rates = sorted({row["learning_rate"] for row in rows})
+    best = {row["learning_rate"] for row in best_at_each_T(list(rows)).values()}
+    beyond = {rates[0]: rates[0] / FACTOR, rates[-1]: rates[-1] * FACTOR}
+    return tuple(float(f"{value:.1g}") for edge, value in beyond.items() if edge in best)
