@@ -50,9 +50,9 @@ class _Outcome:
 def finished_seeds(rows: Sequence[AblationRow], folder: Path) -> list[int]:
     """The seeds with which all trainings of ``rows`` are done in ``folder``, which has a folder ``seed-N`` for each."""
     return [
-        int(read_json(next(_training_folders(rows, own)) / CONFIG_FILE)["seed"])
-        for own in sorted(folder.glob("seed-*"))
-        if all((training / COMPLETE).is_file() for training in _training_folders(rows, own))
+        int(read_json(next(_training_folders(rows, of_seed)) / CONFIG_FILE)["seed"])
+        for of_seed in sorted(folder.glob("seed-*"))
+        if all((training / COMPLETE).is_file() for training in _training_folders(rows, of_seed))
     ]
 
 
@@ -185,8 +185,8 @@ def _same_time_folder(run: Path) -> Path:
 
 def _steps_of_same_time(training: tuple[Training, Path], reference: tuple[Training, Path]) -> int:
     """Outer steps of ``training`` that take as long as all of ``reference``; both have run for the pace to be known."""
-    own, other = (progress.read(train(*one).parent) for one in (training, reference))
-    return steps_of_same_time(own, other)
+    rows, others = (progress.read(train(*one).parent) for one in (training, reference))
+    return steps_of_same_time(rows, others)
 
 
 def steps_of_same_time(rows: Sequence[progress.StepRow], reference: Sequence[progress.StepRow]) -> int:

@@ -73,7 +73,7 @@ def logged_run(uri: str, folder: Path, facts: RunFacts, silence: float = SILENCE
     background = BackgroundTracker(open_run)
     background.do(lambda tracker: tracker.tags(known))
     for address, digest, purpose in facts.data:
-        background.do(lambda tracker, own=(address, digest, purpose): tracker.dataset(*own))  # type: ignore[misc]
+        background.do(lambda tracker, one=(address, digest, purpose): tracker.dataset(*one))  # type: ignore[misc]
     try:
         yield background
     except BaseException:

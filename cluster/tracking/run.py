@@ -97,8 +97,8 @@ class Tracker:
             self._client = _client(uri)
             self.run_id = self._resumed(folder, uri) or self._new(uri, experiment, name, folder)
             if not self._client.get_run(self.run_id).data.params:
-                own = [Param(key, str(value)) for key, value in params.items()]
-                self._client.log_batch(self.run_id, params=own)
+                parameters = [Param(key, str(value)) for key, value in params.items()]
+                self._client.log_batch(self.run_id, params=parameters)
         self._system: SystemMetricsMonitor | None = None
         self._uri, self._experiment_name = uri, experiment
 

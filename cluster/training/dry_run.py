@@ -46,12 +46,14 @@ def what_would_run(training: Training, folder: Path) -> str:
     lines.append(f"one task: {seconds:.2f} s on this {'GPU' if training.gpu else 'CPU'}{used}")
     lines.append(f"memory: {gigabytes:.1f} GB per worker")
     steps, tasks = training.outer.steps, training.outer.meta_batch
-    own = -(-tasks // training.workers)
-    lines.append(f"steps: {steps:,} outer steps of {tasks} tasks, {own} for each of {training.workers} worker(s)")
+    per_worker = -(-tasks // training.workers)
+    lines.append(
+        f"steps: {steps:,} outer steps of {tasks} tasks, {per_worker} for each of {training.workers} worker(s)"
+    )
     done = checkpoints.latest(folder)
     if done:
         lines.append(f"done: {done:,} outer steps, in {folder}")
-    hours = (steps - (done or 0)) * own * seconds / 3600
+    hours = (steps - (done or 0)) * per_worker * seconds / 3600
     paid = hours * training.workers * (1 if training.gpu else training.threads_per_worker)
     lines.append(
         f"time: about {hours_text(hours)} on workers like this machine, {paid:,.1f} "

@@ -56,7 +56,7 @@ META: dict[str, MetaTraining] = {
         rates=RatesConfig(initial_rate=0.002),
         validate_every=100,
     ),
-    # facts: cfgs/meta.yaml of the authors' release, which trains without an end; here the best checkpoint is chosen on
+    # As cfgs/meta.yaml of the authors' release, which trains without an end; here the best checkpoint is chosen on
     # held-out training sequences and not on the validation set.
     "paper": MetaTraining(
         workers=4,

@@ -62,8 +62,8 @@ def task_stream(
     """
     for start in range(first_step, last_step, SEGMENT_STEPS):
         stop = min(start + SEGMENT_STEPS, last_step)
-        own = list(share(planned(dataset, config, start, stop), config.meta_batch, worker, workers))
-        yield from _pipeline(own, dataset, config, stop - start, cpus)
+        mine = list(share(planned(dataset, config, start, stop), config.meta_batch, worker, workers))
+        yield from _pipeline(mine, dataset, config, stop - start, cpus)
 
 
 def _pipeline(

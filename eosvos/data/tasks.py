@@ -57,7 +57,7 @@ class Task:
         return own.sequence, own.object_id, own.frames
 
 
-def held_out(sequences: int, share: float, seed: int) -> tuple[int, ...]:
+def held_out_sequences(sequences: int, share: float, seed: int) -> tuple[int, ...]:
     """The sequences that are kept for validation, drawn by ``seed`` alone.
 
     Args:

@@ -124,8 +124,8 @@ def second_order(
     T by the parameters and not by the activations.
     """
     parameters = list(model.parameters())
-    own = [i for i, (name, _) in enumerate(model.named_parameters()) if not heads_only or name.startswith(HEADS)]
-    others = sorted(set(range(len(parameters))) - set(own))
+    indices = [i for i, (name, _) in enumerate(model.named_parameters()) if not heads_only or name.startswith(HEADS)]
+    others = sorted(set(range(len(parameters))) - set(indices))
     before: list[tuple[list[Tensor], list[Tensor]]] = []  # per step the parameters and the proposals
     test_gradients: list[list[Tensor] | None] = []
     gradient_sum = [torch.zeros_like(value) for value in parameters]
@@ -154,10 +154,10 @@ def second_order(
         if step < len(before):
             values, proposals = before.pop()
             load_parameters(model, values)
-            outer = [rates[i] * carried[i] for i in own]
+            outer = [rates[i] * carried[i] for i in indices]
             draws = generator(*Stream.INNER_STEP.ids(*seed), step)
-            step_gradients, products = _hessian_products(model, train, draws, proposals, own, outer)
-            for i, step_gradient, product in zip(own, step_gradients, products, strict=True):
+            step_gradients, products = _hessian_products(model, train, draws, proposals, indices, outer)
+            for i, step_gradient, product in zip(indices, step_gradients, products, strict=True):
                 d_rates[i] -= carried[i] * step_gradient
                 carried[i] -= product
         if (v := test_gradients[step]) is not None:
@@ -186,15 +186,15 @@ def _hessian_products(
     batch: Batch,
     draws: torch.Generator,
     proposals: list[Tensor],
-    own: Sequence[int],
+    indices: Sequence[int],
     vectors: Sequence[Tensor],
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Gradient of the loss, and Hessian times vector, over the parameters ``own`` (indices), with these proposals."""
+    """Gradient of the loss, and Hessian times vector, over the parameters ``indices``, with these proposals."""
     parameters = list(model.parameters())
     for index, parameter in enumerate(parameters):
-        parameter.requires_grad_(index in own)  # what is not differentiated needs no graph
+        parameter.requires_grad_(index in indices)  # what is not differentiated needs no graph
     try:
-        inputs = [parameters[index] for index in own]
+        inputs = [parameters[index] for index in indices]
         losses, _ = model(batch, draws, proposals)
         gradients = torch.autograd.grad(total(losses), inputs, create_graph=True, allow_unused=True)
         reached = [

@@ -160,9 +160,9 @@ def load(path: Path) -> Optimization:
         n.removeprefix("initialization."): t for n, t in tensors.items() if n.startswith("initialization.")
     }
     values = {n.removeprefix("rates."): t for n, t in tensors.items() if n.startswith("rates.")}
-    own = {"format_version", "kind", "model", "rates", "versions"}
+    reserved = {"format_version", "kind", "model", "rates", "versions"}
     optimization = Optimization(
-        config, initialization, None, {key: value for key, value in header.items() if key not in own}
+        config, initialization, None, {key: value for key, value in header.items() if key not in reserved}
     )
     if misfit := _misfit(initialization, skeleton(config).state_dict()):
         raise BadInput(f"{path}: its tensors do not fit its own model ({misfit}); train it again")
