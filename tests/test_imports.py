@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,33 +79,50 @@ def test_the_check_lets_pass_what_is_allowed() -> None:
     )
 
 
-ROOMS = ("experiments", "sweep", "training", "evaluation", "tracking")
-"""Sub-packages of cluster/, from the top down: each imports from those below it alone; the files import from none."""
+BELOW = {
+    "experiments": {"training", "evaluation", "sweep", "tracking"},
+    "sweep": {"evaluation", "tracking"},
+    "training": {"tracking"},
+    "evaluation": {"tracking"},
+    "tracking": set(),
+    "": set(),
+}
+"""Of each sub-package of cluster/, and of its files: which sub-packages it may import from. All may import the files."""
 
 
 def _room(module: str) -> str:
-    """Of a module of cluster/: its sub-package, or nothing for a file."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[0] == "cluster" and parts[1] in ROOMS else ""
+    """The sub-package that a module is in, such as ``cluster.training``; a file beside them is one of its own."""
+    floor, *names = module.split(".")
+    return ".".join([floor, *names[:1]])
 
 
-@pytest.mark.parametrize("room", [*ROOMS, ""])
+@pytest.mark.parametrize("room", BELOW)
 def test_imports_between_rooms_only_go_down(room: str) -> None:
     files = sorted((ROOT / "cluster" / room).rglob("*.py") if room else (ROOT / "cluster").glob("*.py"))
     assert files
-    below = ROOMS[ROOMS.index(room) :] if room else ()
+    forbidden = {f"cluster.{other}" for other in BELOW if other not in {room, "", *BELOW[room]}}
     upwards = {
         f"{path.relative_to(ROOT)}: {module}"
         for path in files
         for module in _imported(path.read_text())
-        if _room(module) not in ("", *below)
+        if _room(module) in forbidden
     }
     assert upwards == set()
 
 
 def test_every_sub_package_of_the_cluster_is_a_room() -> None:
     folders = {path.parent.name for path in (ROOT / "cluster").glob("*/*.py")}
-    assert folders == set(ROOMS)
+    assert folders == {room for room in BELOW if room}
+
+
+def test_sub_packages_have_no_cycle() -> None:
+    imported: dict[str, set[str]] = {}
+    for floor in ("eosvos", "cluster"):
+        for path in (ROOT / floor).rglob("*.py"):
+            room = _room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            rooms = {_room(module) for module in _imported(path.read_text()) if module.split(".")[0] == floor}
+            imported.setdefault(room, set()).update(rooms - {room})
+    assert len(list(TopologicalSorter(imported).static_order())) >= len(imported)  # raises CycleError
 
 
 def test_no_kind_of_training_is_told_by_its_type() -> None:
