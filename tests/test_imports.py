@@ -87,7 +87,7 @@ BELOW = {
     "tracking": set(),
     "": set(),
 }
-"""Of each sub-package of cluster/, and of its files: which sub-packages it may import from. All may import the files."""
+"""Of each sub-package of cluster/, and of its files: which sub-packages it may import from. Files are for all."""
 
 
 def _room(module: str) -> str:

@@ -22,7 +22,7 @@ from cluster.sweep.config import Sweep
 from cluster.sweep.progress import SweepProgress, read_suggestions
 from cluster.sweep.results import SweepResults, results_of, write_results
 from cluster.sweep.rungs import SECONDS, SEQUENCES, ParetoRungs
-from cluster.sweep.space import Setting, settings
+from cluster.sweep.space import Setting, setting_of, settings
 from cluster.sweep.trial import CACHE, SETTING, SharedByTrials, evaluation_of, run_trial
 from cluster.tracking.background import BackgroundTracker
 from cluster.tracking.logged_run import RunFacts, logged_run
@@ -74,25 +74,29 @@ def sweep(config: Sweep, folder: Path) -> SweepResults:
         logged_run(uri, folder, facts) as background,
     ):
         background.do(Tracker.watch_system)
-        progress = _tune(to_try, shared, optimization, background)
-        failed = {setting.name: error for setting, error in progress.failed.items()}
-        if failed and len(failed) == len(progress.tried):
+        tried, errors = _tune(to_try, shared, optimization, background)
+        failed = {setting.name: error for setting, error in errors.items()}
+        if failed and len(failed) == len(tried):
             raise failure(failed, len(failed), "settings")
-        results = results_of(shared, progress.tried, progress.failed)
+        results = results_of(shared, tried, errors)
         for path in write_results(shared, results):
             place = None if path.parent == folder else path.parent.name
             background.do(partial(Tracker.artifact, path=path, folder=place))
         background.do(lambda tracker: tracker.metrics([(0, results.counts)], timestamp=0))
         if failed:
-            raise failure(failed, len(progress.tried), "settings")
+            raise failure(failed, len(tried), "settings")
         shutil.rmtree(folder / CACHE, ignore_errors=True)
     return results
 
 
 def _tune(
     to_try: Sequence[Setting], shared: SharedByTrials, optimization: Optimization, background: BackgroundTracker
-) -> SweepProgress:
-    """Runs all trials, or what their journals lack."""
+) -> tuple[list[Setting], dict[Setting, Exception]]:
+    """Runs all trials, or what their journals lack.
+
+    Returns:
+        the settings in the order in which their trials began; of those that have no result, what was raised.
+    """
     config, subject = shared.sweep, shared.sweep.subject
     if config.search == "random":
         drawn = Stream.RANDOM_SEARCH.numpy(subject.seed).permutation(len(to_try))[: config.samples]
@@ -125,9 +129,12 @@ def _tune(
     shutil.rmtree(shared.folder / TUNE, ignore_errors=True)
     # Tune would take the first interrupt for a wish to see what there is, and print a header whatever its verbosity.
     os.environ |= {"TUNE_DISABLE_SIGINT_HANDLER": "1", "RAY_AIR_NEW_OUTPUT": "0"}
-    tuner.fit()
+    grid = tuner.fit()
+    # Only now: while trials run, what one raised may not be where Tune looks for it yet.
+    ended = [grid[index] for index in range(len(grid))]
+    errors = {setting_of(one.config[SETTING]): one.error for one in ended if one.error is not None and one.config}
     shutil.rmtree(shared.folder / TUNE, ignore_errors=True)
-    return progress
+    return list(progress.tried), errors
 
 
 def _searcher(config: Sweep, folder: Path, to_try: Sequence[Setting]) -> tuple[Searcher | None, dict[str, Any]]:

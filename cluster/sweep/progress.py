@@ -43,12 +43,10 @@ class SweepProgress(tune.Callback):
 
     Attributes:
         tried: settings in the order in which their trials began.
-        failed: those that have no result, and why.
     """
 
     def __init__(self, shared: SharedByTrials, total: int, background: BackgroundTracker) -> None:
         self.tried: dict[Setting, None] = {}
-        self.failed: dict[Setting, Exception] = {}
         self._shared, self._total, self._background = shared, total, background
         self._started: set[str] = set()
         self._done: dict[str, int] = {}
@@ -92,7 +90,6 @@ class SweepProgress(tune.Callback):
         """Says which setting failed, with all its retries."""
         self._ended.add(trial.trial_id)
         setting = setting_of(trial.config[SETTING])
-        self.failed[setting] = trial.get_pickled_error() or RuntimeError(str(trial.get_error()))
         self._say(f"{setting.name}: {Status.FAILED}")
         self._background.do(partial(_log, setting=setting, status=Status.FAILED, shared=self._shared))
 
