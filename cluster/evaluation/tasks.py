@@ -85,7 +85,7 @@ def evaluate_sequence(
 def sequence_of(dataset: EncodedDataset, index: int, evaluation: Evaluation) -> Sequence:
     """The sequence at ``index``, with the frames that are evaluated."""
     sequence = dataset.sequences[index]
-    return sequence.thinned(evaluation.frames) if evaluation.frames else sequence
+    return sequence.thin(evaluation.frames) if evaluation.frames else sequence
 
 
 def evaluate_sequences(

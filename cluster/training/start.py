@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.training.config import Training
 from eosvos.data.parquet import EncodedDataset
-from eosvos.data.tasks import held_out
+from eosvos.data.tasks import held_out_sequences
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization, differing_fields, load, skeleton
 from eosvos.learning.rates import level_counts
@@ -23,7 +23,7 @@ def initial_state(training: Training, dataset: EncodedDataset) -> Optimization:
     Raises:
         BadInput: weights or a checkpoint that cannot be started from, or held-out sequences that cannot be scored.
     """
-    indices = held_out(len(dataset.sequences), training.held_out, training.seed)
+    indices = held_out_sequences(len(dataset.sequences), training.held_out, training.seed)
     _check_can_validate(dataset, indices)
     facts: dict[str, Any] = {
         "data_hash": dataset.hash,

@@ -14,7 +14,7 @@ from cluster.training import checkpoints, progress
 from cluster.training.config import Training, ValidationSettings
 from cluster.training.progress import ValidationRow
 from eosvos.data.parquet import EncodedDataset
-from eosvos.data.tasks import held_out
+from eosvos.data.tasks import held_out_sequences
 from eosvos.learning.optimization import Optimization, load
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Validation:
         """Takes up what a killed run left: ``first_step`` is the outer step that it resumes from."""
         self.settings = settings
         self._training, self._dataset, self._folder = training, dataset, folder
-        self._indices = held_out(len(dataset.sequences), training.held_out, training.seed)
+        self._indices = held_out_sequences(len(dataset.sequences), training.held_out, training.seed)
         self._step = 0
         self._running: FanOut[int, list[SequenceResult]] | None = None
         self._results: list[SequenceResult] = []

@@ -18,7 +18,7 @@ from cluster.training.config import Training
 from cluster.training.progress import StepRow, TaskRow
 from cluster.training.stream import StreamConfig, planned, task_stream
 from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.tasks import Task, held_out
+from eosvos.data.tasks import Task, held_out_sequences
 from eosvos.learning.learner import Learner
 from eosvos.learning.outer_loop import GradientSum, Losses
 from eosvos.model.normalization import running_statistics, update_statistics
@@ -103,7 +103,7 @@ def stream_config(training: Training, dataset: EncodedDataset) -> StreamConfig:
         training.seed,
         training.model.short_side,
         training.model.long_side,
-        held_out(len(dataset.sequences), training.held_out, training.seed),
+        held_out_sequences(len(dataset.sequences), training.held_out, training.seed),
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from eosvos.data.augment import resized
+from eosvos.data.augment import resize
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.clip import Clip, ClipFrame
 from eosvos.errors import BadInput
@@ -68,14 +68,14 @@ def _partial_of(out: Path) -> Path:
 
 
 def _names(folder: Path) -> set[str]:
-    """Of what is in a folder, but for hidden files and what else file managers leave there."""
+    """Names in a folder, without hidden files and others that file managers leave there."""
     if not folder.is_dir():
         return set()
     return {path.name for path in folder.iterdir() if path.name[0] != "."} - {"Thumbs.db", "desktop.ini"}
 
 
 def _is_half_replaced(out: Path) -> bool:
-    """Whether a run ended while it replaced ``out``: no result is there any more, the new one is still beside it."""
+    """Whether a run ended while it replaced ``out``: the old result is gone, the new one is still beside it."""
     return (_partial_of(out) / RESULT).is_file() and not (out / RESULT).exists()
 
 
@@ -116,6 +116,24 @@ def _replace(partial: Path, out: Path) -> None:
     shutil.rmtree(partial)
 
 
+@dataclass(frozen=True)
+class Reporting:
+    """What is told of a run.
+
+    Attributes:
+        facts: what was run, for the JSON file.
+        on_step: called with an object's id and the number of its fine-tuning steps, after each.
+        on_frame: called with the number of frames that are done, after each.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    on_step: Callable[[int, int], None] = lambda object_id, steps: None
+    on_frame: Callable[[int], None] = lambda frames: None
+
+
+SILENT = Reporting()
+
+
 def segment_clip(
     segmenter: OneShotSegmenter,
     clip: Clip,
@@ -123,9 +141,7 @@ def segment_clip(
     out: Path,
     T: int,
     time_budget: float = math.inf,
-    facts: Mapping[str, Any] | None = None,
-    on_step: Callable[[int, int], None] = lambda object_id, steps: None,
-    on_frame: Callable[[int], None] = lambda frames: None,
+    reporting: Reporting = SILENT,
 ) -> dict[str, Any]:
     """Segments a clip and writes ``out`` when all is done, in place of the result that was there.
 
@@ -139,9 +155,7 @@ def segment_clip(
         out: folder, whose ``check_out`` went well.
         T: fine-tuning steps.
         time_budget: as in ``OneShotSegmenter.segment``.
-        facts: for the JSON file: what was run.
-        on_step: as in ``OneShotSegmenter.segment``.
-        on_frame: called with the number of frames done, after each.
+        reporting: what the JSON file says of the run, and who is told how far it is.
 
     Returns:
         what the JSON file holds: ``seconds``, per object and for the whole, ``objects``, ``frames`` with boxes and
@@ -157,7 +171,7 @@ def segment_clip(
         frames: list[dict[str, Any]] = []
         sheet, output = _Sheet(), 0.0
         with _Video(partial / OVERLAY, clip.size) as video:
-            for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=on_step):
+            for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=reporting.on_step):
                 start, frame = time.perf_counter(), source.frame
                 (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
                 painted = overlay(frame.image, result.mask)
@@ -165,14 +179,14 @@ def segment_clip(
                 sheet.add(frame.name, painted)
                 frames.append({"name": frame.name, "boxes": result.boxes, "scores": result.scores})
                 output += time.perf_counter() - start
-                on_frame(len(frames))
+                reporting.on_frame(len(frames))
         start = time.perf_counter()
         sheet.image().save(partial / SHEET)
         output += time.perf_counter() - start
         report = {
-            **(facts or {}),
+            **reporting.facts,
             "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
-            "objects": {str(own.id): _of_object(own) for own in adapted.values()},
+            "objects": {str(one.id): _describe(one) for one in adapted.values()},
             "frames": frames,
         }
         (partial / RESULT).write_text(json.dumps(report, indent=1))
@@ -180,11 +194,11 @@ def segment_clip(
         return report
 
 
-def _of_object(adapted: AdaptedObject) -> dict[str, Any]:
+def _describe(adapted: AdaptedObject) -> dict[str, Any]:
     return {
         "steps": adapted.steps,
         "state": adapted.state,
-        "undone_adaptations": adapted.undone,
+        "undone_adaptations": adapted.diverged_adaptations,
         "fine_tuning_seconds": adapted.fine_tuning_seconds,
         "adaptation_seconds": adapted.adaptation_seconds,
         "inference_seconds": adapted.segmentation_seconds,
@@ -192,11 +206,11 @@ def _of_object(adapted: AdaptedObject) -> dict[str, Any]:
 
 
 def _seconds(adapted: Mapping[int, AdaptedObject], source: float, output: float, total: float) -> dict[str, float]:
-    """Of each part; ``other`` is resizing, merging and whatever else is not one object's."""
+    """Seconds by part; ``other`` is resizing, merging and whatever else is not one object's."""
     parts = {
-        "fine_tuning": sum(own.fine_tuning_seconds for own in adapted.values()),
-        "adaptation": sum(own.adaptation_seconds for own in adapted.values()),
-        "inference": sum(own.segmentation_seconds for own in adapted.values()),
+        "fine_tuning": sum(one.fine_tuning_seconds for one in adapted.values()),
+        "adaptation": sum(one.adaptation_seconds for one in adapted.values()),
+        "inference": sum(one.segmentation_seconds for one in adapted.values()),
         "input": source,
         "output": output,
     }
@@ -257,19 +271,22 @@ class _Sheet:
 
     stride: int = 1
     seen: int = 0
-    kept: list[tuple[str, Tensor]] = field(default_factory=list)
+    frames: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def add(self, name: str, image: Tensor) -> None:
         if self.seen % self.stride == 0:
-            self.kept.append((name, resized(image, *SHEET_CELL)))
-            if len(self.kept) > 2 * SHEET_FRAMES:
-                self.kept = self.kept[::2]
+            self.frames.append((name, resize(image, *SHEET_CELL)))
+            if len(self.frames) > 2 * SHEET_FRAMES:
+                self.frames = self.frames[::2]
                 self.stride *= 2
         self.seen += 1
 
     def image(self) -> Image.Image:
-        """A sheet of ``SHEET_FRAMES`` at most, first and last of those kept among them; each row starts with a name."""
-        places = np.linspace(0, len(self.kept) - 1, min(SHEET_FRAMES, len(self.kept))).round().astype(int)
-        chosen = [self.kept[place] for place in places]
+        """A sheet of at most ``SHEET_FRAMES``, among them the first and the last of ``frames``.
+
+        Each row starts with the name of its first frame.
+        """
+        places = np.linspace(0, len(self.frames) - 1, min(SHEET_FRAMES, len(self.frames))).round().astype(int)
+        chosen = [self.frames[place] for place in places]
         rows = [chosen[k : k + SHEET_COLUMNS] for k in range(0, len(chosen), SHEET_COLUMNS)]
         return contact_sheet([(row[0][0], [image for _, image in row]) for row in rows])

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eosvos.data.sequence import UNREADABLE, decode_image, unreadable_reason
+from eosvos.data.sequence import UNREADABLE, decode_image, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -148,7 +148,7 @@ def _open_folder(path: Path) -> Clip:
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise BadInput(
-                f"{file}: has {size[1]}x{size[0]} pixels, {files[0].name} has {sizes[0][1]}x{sizes[0][0]}; "
+                f"{file}: has {size_text(size)} pixels, {files[0].name} has {size_text(sizes[0])}; "
                 "export all frames at one size"
             )
 

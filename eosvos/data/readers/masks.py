@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from eosvos.data.readers.clip import Clip, frame_name, natural
-from eosvos.data.sequence import UNREADABLE, object_ids, unreadable_reason
+from eosvos.data.sequence import UNREADABLE, object_ids, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
 VOID = 255
@@ -93,13 +93,13 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
         mask = read_mask(file)
         if mask.shape != clip.size:
             raise BadInput(
-                f"{file}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, {clip.source} has "
-                f"{clip.size[1]}x{clip.size[0]}; export both at one size"
+                f"{file}: the mask has {size_text(mask.shape)} pixels, {clip.source} has {size_text(clip.size)}; "
+                "export both at one size"
             )
-        own = tuple(i for i in object_ids(mask) if corrections or i not in seen)
-        seen.update(own)
-        if own:
-            ids[position] = own
+        objects = tuple(i for i in object_ids(mask) if corrections or i not in seen)
+        seen.update(objects)
+        if objects:
+            ids[position] = objects
     if not ids:
         raise BadInput(f"{path}: a mask with no object; draw at least one value above 0 into it")
     return MaskFiles(files, ids)

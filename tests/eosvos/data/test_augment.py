@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from eosvos.data import augment
-from eosvos.data.augment import TaskFrames, input_size, resized, task_frames
+from eosvos.data.augment import LabelledFrame, TaskFrames, input_size, resize, task_frames
 from eosvos.data.config import AugmentationConfig
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.data.tasks import MIN_AREA, Donor, Task
@@ -202,9 +202,9 @@ def test_a_warp_that_loses_the_object_is_left_out(
 ) -> None:
     tries: list[int] = []
 
-    def lost(image: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    def lost(frame: LabelledFrame, *rest: Any) -> LabelledFrame:
         tries.append(1)
-        return image * 0, mask * 0
+        return LabelledFrame(frame.image * 0, frame.mask * 0)
 
     monkeypatch.setattr(augment, "_warp", lost)
     plain = _frames(sequences, _task(), IDENTITY)
@@ -260,8 +260,8 @@ SIZES = [
 def test_input_size(size: tuple[int, int], short: int, long: int, expected: tuple[int, int]) -> None:
     assert input_size(size, short, long) == expected
     image, mask = torch.zeros((3, *size), dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
-    assert resized(image, short, long).shape == (3, *expected)
-    assert resized(mask, short, long).shape == expected
+    assert resize(image, short, long).shape == (3, *expected)
+    assert resize(mask, short, long).shape == expected
 
 
 def test_resizing_keeps_image_and_mask_aligned() -> None:
@@ -270,23 +270,23 @@ def test_resizing_keeps_image_and_mask_aligned() -> None:
     mask[40:60, 60:80] = 1
     image = (mask * 100)[None].repeat(3, 1, 1)
     for short in (48, 61, 192):
-        small_image, small_mask = resized(image, short, 1000), resized(mask, short, 1000)
+        small_image, small_mask = resize(image, short, 1000), resize(mask, short, 1000)
         assert set(small_mask.unique().tolist()) == {0, 1, 2}
         assert float((small_image[0] / 100 - small_mask).abs().mean()) < 0.03
-    assert torch.equal(resized(image, 96, 1000), image)
-    assert torch.equal(resized(mask, 96, 1000), mask)
-    assert torch.equal(resized(mask, 192, 1000), mask.repeat_interleave(2, 0).repeat_interleave(2, 1))
+    assert torch.equal(resize(image, 96, 1000), image)
+    assert torch.equal(resize(mask, 96, 1000), mask)
+    assert torch.equal(resize(mask, 192, 1000), mask.repeat_interleave(2, 0).repeat_interleave(2, 1))
 
 
 def test_a_thin_object_is_still_there_at_a_smaller_size() -> None:
     bar = torch.zeros((480, 854), dtype=torch.uint8)
     bar[201:204, 100:240] = 1  # in none of the rows that the nearest pixels of 128 rows are in
-    small = resized(bar, 128, 256)
+    small = resize(bar, 128, 256)
     assert small.unique().tolist() == [0, 1]
     ys, xs = torch.where(small > 0)
     assert set(ys.tolist()) <= {53, 54}
     assert (int(xs.min()), int(xs.max())) == (26, 64)
-    assert not resized(torch.zeros_like(bar), 128, 256).any()
+    assert not resize(torch.zeros_like(bar), 128, 256).any()
 
 
 def test_a_frame_that_does_not_show_the_object(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
-from eosvos.data.tasks import MIN_AREA, Task, Visible, held_out, learnable, plan, plan_epoch, share
+from eosvos.data.tasks import MIN_AREA, Task, Visible, held_out_sequences, learnable, plan, plan_epoch, worker_tasks
 from eosvos.errors import BadInput
 
 FRAMES = st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True).map(lambda f: tuple(sorted(f)))
@@ -77,7 +77,7 @@ def test_workers_share_the_tasks_of_one(
     visible: list[Visible], config: PlanConfig, seed: int, meta_batch: int, workers: int
 ) -> None:
     whole = _steps(visible, config, seed, meta_batch, 2, 7)
-    shares = [list(share(iter(whole), meta_batch, worker, workers)) for worker in range(workers)]
+    shares = [list(worker_tasks(iter(whole), meta_batch, worker, workers)) for worker in range(workers)]
     for worker, tasks in enumerate(shares):
         assert [task.position for task in tasks] == sorted(task.position for task in tasks)
         for step in range(2, 7):
@@ -166,17 +166,17 @@ def test_held_out_sequences(sequences: int, share_of_them: float, seed: int) -> 
     expected = max(round(share_of_them * sequences), 1) if share_of_them > 0 else 0
     if expected >= sequences:
         with pytest.raises(BadInput, match="leaves none of"):
-            held_out(sequences, share_of_them, seed)
+            held_out_sequences(sequences, share_of_them, seed)
         return
-    indices = held_out(sequences, share_of_them, seed)
+    indices = held_out_sequences(sequences, share_of_them, seed)
     assert len(set(indices)) == expected
     assert sorted(indices) == list(indices)
     assert set(indices) <= set(range(sequences))
-    assert held_out(sequences, share_of_them, seed) == indices
+    assert held_out_sequences(sequences, share_of_them, seed) == indices
 
 
 def test_held_out_sequences_depend_on_the_seed() -> None:
-    assert len({held_out(20, 0.2, seed) for seed in range(10)}) > 5
+    assert len({held_out_sequences(20, 0.2, seed) for seed in range(10)}) > 5
 
 
 def test_sequences_that_are_left_out_are_in_no_task(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from eosvos.draws import generator
 from eosvos.model.backbones import build_backbone, count_parameters
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
 from eosvos.model.losses import IGNORED
-from eosvos.model.mask_rcnn import MaskRCNN, paste
+from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm
+from eosvos.model.roi_heads import paste_mask
 from eosvos.model.weights import initial_model
 
 HEIGHT, WIDTH = 64, 84  # padded to 64x96
@@ -119,7 +120,7 @@ def test_detection_is_the_first_of_torchvisions(
     assert detection is not None
     assert detection.score == pytest.approx(expected["scores"][0].item(), rel=1e-6)
     torch.testing.assert_close(detection.box, expected["boxes"][0])
-    pasted = paste(detection, (HEIGHT, WIDTH), (HEIGHT, WIDTH))
+    pasted = paste_mask(detection, (HEIGHT, WIDTH), (HEIGHT, WIDTH))
     assert pasted.dtype == torch.float32
     assert bool((pasted > 0.5).any())
     torch.testing.assert_close(pasted, expected["masks"][0, 0])
@@ -139,7 +140,7 @@ def test_mask_at_the_size_of_the_video(
         (expected,) = theirs.transform.postprocess(found, images.image_sizes, [size])
     detection = ours.detect(image)
     assert detection is not None
-    torch.testing.assert_close(paste(detection, (HEIGHT, WIDTH), size), expected["masks"][0, 0])
+    torch.testing.assert_close(paste_mask(detection, (HEIGHT, WIDTH), size), expected["masks"][0, 0])
 
 
 def test_nothing_above_half(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]]) -> None:

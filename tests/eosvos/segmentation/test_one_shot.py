@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eosvos.data.augment import input_size, resized, transformed
+from eosvos.data.augment import LabelledFrame, input_size, resize, transform
 from eosvos.data.config import SPATIAL
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
@@ -19,19 +19,21 @@ from eosvos.learning.config import RatesConfig
 from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.learning.optimization import Optimization, load, save
 from eosvos.learning.rates import initial_rates
+from eosvos.model.boxes import jittered_boxes
 from eosvos.model.config import ModelConfig
-from eosvos.model.mask_rcnn import MaskRCNN, paste
+from eosvos.model.mask_rcnn import MaskRCNN
+from eosvos.model.roi_heads import paste_mask
 from eosvos.model.weights import initial_model
 from eosvos.segmentation import adaptation
 from eosvos.segmentation.adaptation import (
     AdaptedObject,
-    LabelledFrame,
     adapt_online,
     fine_tune_object,
     remember,
 )
 from eosvos.segmentation.config import SegmentationConfig
-from eosvos.segmentation.one_shot import OneShotSegmenter, Prediction, SegmentedFrame, jittered_boxes
+from eosvos.segmentation.merging import Prediction, SegmentedFrame
+from eosvos.segmentation.one_shot import OneShotSegmenter
 
 SIZE = (80, 112)  # the video's; the model's input is 64x90
 IDS = (3, 7)
@@ -122,10 +124,10 @@ def test_without_steps_it_is_the_initialization_frame_by_frame(
     masks = _masks(OneShotSegmenter(optimization, replace(BARE, transforms=3)), (frames, merged), T=0)
     model, seen = optimization.model(), 0
     for frame, mask in zip(frames[1:], masks[1:], strict=True):
-        small = resized(frame, micro.short_side, micro.long_side)
+        small = resize(frame, micro.short_side, micro.long_side)
         assert small.shape == (3, 64, 90)
         detection = model.detect(small)
-        expected = torch.zeros(SIZE) if detection is None else paste(detection, (64, 90), SIZE)
+        expected = torch.zeros(SIZE) if detection is None else paste_mask(detection, (64, 90), SIZE)
         assert torch.equal(mask, (expected >= 0.5).to(torch.uint8))
         seen += int(mask.sum())
     assert seen > 0
@@ -153,12 +155,12 @@ def test_steps_can_be_taken_in_parts(optimization: Optimization, video: Video, t
     segmenter = OneShotSegmenter(optimization, config)
     adapted: dict[int, AdaptedObject] = {}
     few = _masks(segmenter, video, 1, adapted=adapted)
-    kept = [value.clone() for value in adapted[3].kept]
+    kept = [value.clone() for value in adapted[3].fine_tuned]
     more = _masks(segmenter, video, 3, adapted=adapted)
     assert [own.steps for own in adapted.values()] == [3, 3]
     assert _equal(few, _masks(segmenter, video, 1))
     assert _equal(more, _masks(segmenter, video, 3))
-    assert not _equal(kept, adapted[3].kept)
+    assert not _equal(kept, adapted[3].fine_tuned)
     assert all(own.fine_tuning_seconds > 0 and own.adaptation_seconds > 0 for own in adapted.values())
 
 
@@ -199,11 +201,11 @@ def test_transforms_are_drawn_anew_in_each_step(optimization: Optimization, vide
     model, seen = optimization.model(), []
     for step in range(2):
         rng = Stream.TRANSFORMS.numpy(5, 7, step)
-        pairs = [transformed(frame.image, frame.mask, SPATIAL, rng) for _ in range(2)]
-        seen += [image for image, _ in pairs]
-        assert all(image.shape == frame.image.shape for image, _ in pairs)
-        assert all(set(mask.unique().tolist()) == {0, 1} for _, mask in pairs)
-        batch = model.batch([image for image, _ in pairs], [mask for _, mask in pairs])
+        drawn = [transform(frame, SPATIAL, rng) for _ in range(2)]
+        seen += [one.image for one in drawn]
+        assert all(one.image.shape == frame.image.shape for one in drawn)
+        assert all(set(one.mask.unique().tolist()) == {0, 1} for one in drawn)
+        batch = model.batch([one.image for one in drawn], [one.mask for one in drawn])
         fine_tune(model, batch, optimization.fine_tuning_rates(), [step], (5, 7))
     assert all(not torch.equal(a, b) for k, a in enumerate(seen) for b in [*seen[:k], frame.image])
     assert _equal(list(model.state_dict().values()), _state({7: own}))
@@ -218,8 +220,8 @@ def test_given_frames_are_learned_from_in_turn(optimization: Optimization, video
     list(segmenter.segment(video[0][:3], {0: (video[1] == 3) * video[1], 2: correction}, 2, adapted=adapted))
     own, model = adapted[3], optimization.model()
     for step, frame in enumerate(own.given):
-        image, mask = transformed(frame.image, frame.mask, SPATIAL, Stream.TRANSFORMS.numpy(0, 3, step))
-        fine_tune(model, model.batch([image], [mask]), optimization.fine_tuning_rates(), [step], (0, 3))
+        drawn = transform(frame, SPATIAL, Stream.TRANSFORMS.numpy(0, 3, step))
+        fine_tune(model, model.batch([drawn.image], [drawn.mask]), optimization.fine_tuning_rates(), [step], (0, 3))
     assert _equal(list(model.state_dict().values()), _state(adapted))
 
 
@@ -314,7 +316,7 @@ def test_a_correction_is_the_truth_from_there_on(optimization: Optimization, vid
     own = adapted[3]
     assert (own.start, own.steps, len(own.given)) == (2, 1, 2)
     assert [int(frame.mask.sum()) for frame in own.given] == [
-        int(resized((mask == 3).to(torch.uint8), 64, 128).sum()) for mask in (first, correction)
+        int(resize((mask == 3).to(torch.uint8), 64, 128).sum()) for mask in (first, correction)
     ]
     assert faked.boxes[3].tolist() == pytest.approx([5 * 90 / 112, 5 * 0.8, 40 * 90 / 112, 30 * 0.8], abs=1)
     model = optimization.model()  # fine-tuned anew, on both
@@ -390,9 +392,9 @@ def test_online_adaptation(
     for position, frame in past.items():
         remember(own, frame.image, frame.mask, position, config)
     rates, initialization = optimization.fine_tuning_rates(), list(optimization.model().parameters())
-    start = {"first_frame": own.kept, "none": list(own.model.parameters()), "initialization": initialization}[reset]
+    states = {"first_frame": own.fine_tuned, "none": list(own.model.parameters()), "initialization": initialization}
     model = optimization.model()
-    load_parameters(model, start)
+    load_parameters(model, states[reset])
     frames = [own.given[0], *(past[p] for p in expected)]
     batch = model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
     fine_tune(model, batch, rates, range(2), Stream.ONLINE.ids(0, 1, 6))
@@ -402,7 +404,7 @@ def test_online_adaptation(
         assert _equal(before, list(own.model.parameters()))
     adapt_online(own, lambda: initialization, rates, 6, config, 0)
     assert _equal(list(own.model.state_dict().values()), list(model.state_dict().values()))
-    assert not _equal(own.kept, list(own.model.parameters()))
+    assert not _equal(own.fine_tuned, list(own.model.parameters()))
 
 
 @pytest.mark.parametrize("choice", ["latest", "release"])
@@ -430,7 +432,7 @@ def test_online_adaptation_takes_the_frames_that_were_segmented(optimization: Op
         adapted: dict[int, AdaptedObject] = {}
         list(_Faked(optimization, maps, config).segment(frames[:4], {0: first}, 1, adapted=adapted))
         states.append(list(adapted[1].model.parameters()))
-        assert _equal(adapted[1].kept, states[0])
+        assert _equal(adapted[1].fine_tuned, states[0])
     assert _equal(states[0], states[1])
     assert not _equal(states[0], states[2])
 
@@ -510,8 +512,8 @@ def test_an_online_adaptation_that_diverges_is_undone(optimization: Optimization
     own.recent.extend(own.given * 2)
     infinite = [torch.full_like(value, torch.inf) for value in own.model.parameters()]
     adapt_online(own, lambda: [], infinite, 3, config, 0)
-    assert (own.undone, own.diverged) == (1, False)
-    assert _equal(own.kept, list(own.model.parameters()))
+    assert (own.diverged_adaptations, own.diverged) == (1, False)
+    assert _equal(own.fine_tuned, list(own.model.parameters()))
 
 
 def test_an_object_too_small_for_the_input_keeps_what_it_touches(optimization: Optimization) -> None:
