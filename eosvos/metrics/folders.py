@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eosvos.data.readers.clip import natural
+from eosvos.data.readers.clip import natural_order
 from eosvos.data.readers.masks import VOID, has_gray_palette, read_mask
 from eosvos.data.sequence import UNREADABLE, decode_mask, size_text
 from eosvos.errors import BadInput
@@ -83,7 +83,7 @@ def annotated_folders(root: Path, layout: Layout, split: str) -> list[AnnotatedF
 def _pngs(folder: Path) -> tuple[Path, ...]:
     """In the order of the numbers in their names."""
     files = (path for path in folder.glob("*.png") if not path.name.startswith("."))
-    return tuple(sorted(files, key=lambda path: natural(path.name)))
+    return tuple(sorted(files, key=lambda path: natural_order(path.name)))
 
 
 def _needs(layout: Layout) -> str:

@@ -103,9 +103,9 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
                 continue
             index = int(torch.where(usable, scores, -1.0).argmax())
             best.append((clipped[index], float(scores[index])))
-        boxes = [clipped_box[0][None] if clipped_box else proposals[0].new_zeros((0, 4)) for clipped_box in best]
         if not any(best):
             return [None] * len(best)
+        boxes = [found[0][None] if found else proposals[0].new_zeros((0, 4)) for found in best]
         logits = iter(self._mask_logits(features, boxes, image_shapes))
         return [Detection(found[0], found[1], next(logits)) if found else None for found in best]
 
@@ -141,7 +141,7 @@ def paste_mask(detection: Detection, input_size: tuple[int, int], size: tuple[in
     Args:
         detection: its box in pixels of the model's input.
         input_size: (H, W) of the model's input.
-        size: (H, W) of the result, the video's own.
+        size: (H, W) of the video, and of the result.
 
     Returns:
         (H, W) float32 in [0, 1]; 0 outside the box.

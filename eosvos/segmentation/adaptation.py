@@ -28,13 +28,13 @@ class AdaptedObject:
         start: position of the frame with its latest given mask; it is segmented in those that follow.
         model: adapted in place.
         given: the frames with a given mask to learn from: the first one, and the latest one.
-        start_box: (4,) float, tight box in pixels of the model's input: of the latest given mask, or of the mask before
-            the last online adaptation, None where that was empty.
-        box: that of the last frame's mask, None where it was empty.
-        recent: the frames that the next online adaptation learns from, None where the object was not seen.
+        start_box: (4,) float, in pixels of the model's input: tight box of the latest given mask, or of the mask before
+            the last online adaptation; None where that mask is empty.
+        box: that of the last frame's mask; None where it is empty.
+        recent: the frames that the next online adaptation learns from; None where the object is not seen.
         steps: fine-tuning steps taken on the given frames.
-        state: how many of them led to the state that was taken: all, but for a time budget.
-        computed: how many of them were computed here: all, but for those that a cache knew.
+        state: how many of them lead to the state that the model has: all, unless there is a time budget.
+        computed: how many of them were computed here: all, unless a cache knew some.
         fine_tuned: parameters after those steps; none where online adaptation never goes back to them.
         diverged: a loss or a parameter is not finite after fine-tuning; the object is taken as never visible.
         diverged_adaptations: how many online adaptations diverged, so that ``fine_tuned`` was taken in their place.
@@ -61,12 +61,12 @@ class AdaptedObject:
 
     @property
     def propagated_box(self) -> Tensor | None:
-        """What box propagation goes on from; None where nothing was seen for long."""
+        """The box that box propagation jitters; None where nothing is seen since the last online adaptation."""
         return self.start_box if self.box is None else self.box
 
     @property
     def seconds(self) -> float:
-        """All three."""
+        """Fine-tuning, adaptation and segmentation together."""
         return self.fine_tuning_seconds + self.adaptation_seconds + self.segmentation_seconds
 
     def rewind(self) -> None:

@@ -30,12 +30,12 @@ from eosvos.segmentation.one_shot import OneShotSegmenter
 RESULT = "segmentation.json"
 MASKS, OVERLAY, SHEET = "masks", "overlay.mp4", "contact_sheet.png"
 WRITTEN = (MASKS, OVERLAY, SHEET, RESULT)
-"""What a result is, the file that says it is whole the last."""
+"""All that a result holds; the last file says that the result is whole."""
 SHEET_FRAMES, SHEET_COLUMNS = 12, 4
 SHEET_CELL = 180, 320
 """Shorter and longer side of a frame on the sheet, at most."""
 TIME_BASE = Fraction(1, 90_000)
-"""Of the overlay video: the usual one of MPEG."""
+"""Unit of the overlay video's times, in seconds: the usual one of MPEG."""
 
 
 def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
@@ -63,7 +63,7 @@ def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
 
 
 def _partial_of(out: Path) -> Path:
-    """The folder beside ``out`` to work in."""
+    """The folder beside ``out`` that a run works in."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -91,14 +91,14 @@ def _partial(out: Path) -> Iterator[Path]:
         if ours is False:
             raise BadInput(f"{partial}: another run is writing there; wait for it, or give another --out")
         if _is_half_replaced(out):
-            _empty(out)  # before what tells that its files are ours
+            _empty(out)  # first, as the result file in the other folder tells that these files are ours
         _empty(partial)
         (partial / MASKS).mkdir()
         yield partial
 
 
 def _empty(folder: Path) -> None:
-    """Removes what a result has, the file that says it is whole the first."""
+    """Removes a result, first the file that says that it is whole."""
     for name in reversed(WRITTEN):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eosvos.data.readers.clip import Clip, frame_name, natural
+from eosvos.data.readers.clip import Clip, frame_name, natural_order
 from eosvos.data.sequence import UNREADABLE, object_ids, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
@@ -69,7 +69,7 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
     """
     if path.is_dir():
         files: dict[int, Path] = {}
-        for file in sorted(path.iterdir(), key=lambda file: natural(file.name)):
+        for file in sorted(path.iterdir(), key=lambda file: natural_order(file.name)):
             if file.suffix.lower() != ".png" or file.name.startswith("."):
                 continue
             position = clip.position(file.stem)
@@ -108,7 +108,7 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
 def read_mask(file: Path) -> Tensor:
     """An image as object ids, (H, W) uint8.
 
-    The values of a palette image are ids, but for 255, which is nobody's. So are those of a gray image, unless the
+    The values of a palette image are ids, but for 255, which is void. So are those of a gray image, unless the
     largest possible value is among them: then it is black and white, and any value above 0 is object 1. A palette image
     is such an image where its palette has grays alone and it shows white, but no small ids. Colours must be gray, too;
     what is transparent is background.
