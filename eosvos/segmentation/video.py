@@ -7,21 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import av
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
-from eosvos.data.augment import resize
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.clip import Clip, ClipFrame
 from eosvos.errors import BadInput
-from eosvos.figures.contact_sheet import contact_sheet
+from eosvos.figures.clip_pictures import ClipSheet, OverlayVideo
 from eosvos.figures.overlay import overlay
 from eosvos.files import locked, write_whole
 from eosvos.segmentation.adaptation import AdaptedObject
@@ -31,11 +25,6 @@ RESULT = "segmentation.json"
 MASKS, OVERLAY, SHEET = "masks", "overlay.mp4", "contact_sheet.png"
 WRITTEN = (MASKS, OVERLAY, SHEET, RESULT)
 """All that a result holds; the last file says that the result is whole."""
-SHEET_FRAMES, SHEET_COLUMNS = 12, 4
-SHEET_CELL = 180, 320
-"""Shorter and longer side of a frame on the sheet, at most."""
-TIME_BASE = Fraction(1, 90_000)
-"""Unit of the overlay video's times, in seconds: the usual one of MPEG."""
 
 
 def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
@@ -169,8 +158,8 @@ def segment_clip(
         source = _Source(clip.read())
         adapted: dict[int, AdaptedObject] = {}
         frames: list[dict[str, Any]] = []
-        sheet, output = _Sheet(), 0.0
-        with _Video(partial / OVERLAY, clip.size) as video:
+        sheet, output = ClipSheet(), 0.0
+        with OverlayVideo(partial / OVERLAY, clip.size) as video:
             for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=reporting.on_step):
                 start, frame = time.perf_counter(), source.frame
                 (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
@@ -231,62 +220,3 @@ class _Source(Iterator[Tensor]):
         self.frame = next(self._frames)
         self.seconds += time.perf_counter() - start
         return self.frame.image
-
-
-class _Video:
-    """An mp4 file that any player shows, with the times of the frames as they were."""
-
-    def __init__(self, path: Path, size: tuple[int, int]) -> None:
-        self._container = av.open(str(path.absolute()), "w")
-        self._stream = self._container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
-        # 4:2:0 needs even sides; an odd one repeats its last row or column.
-        self._padding = [(0, 0), (0, size[0] % 2), (0, size[1] % 2)]
-        self._stream.height, self._stream.width = size[0] + size[0] % 2, size[1] + size[1] % 2
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = self._stream.codec_context.time_base = TIME_BASE
-        self._last = -1
-
-    def add(self, image: Tensor, seconds: Fraction) -> None:
-        """The next frame, (3, H, W) uint8."""
-        pixels = np.pad(image.numpy(), self._padding, mode="edge").transpose(1, 2, 0)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        self._last = max(round(seconds / TIME_BASE), self._last + 1)  # times must rise
-        frame.pts, frame.time_base = self._last, TIME_BASE
-        self._container.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> "_Video":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-
-
-@dataclass
-class _Sheet:
-    """Frames spread evenly over a clip whose length nobody knows: every second one goes when there are too many."""
-
-    stride: int = 1
-    seen: int = 0
-    frames: list[tuple[str, Tensor]] = field(default_factory=list)
-
-    def add(self, name: str, image: Tensor) -> None:
-        if self.seen % self.stride == 0:
-            self.frames.append((name, resize(image, *SHEET_CELL)))
-            if len(self.frames) > 2 * SHEET_FRAMES:
-                self.frames = self.frames[::2]
-                self.stride *= 2
-        self.seen += 1
-
-    def image(self) -> Image.Image:
-        """A sheet of at most ``SHEET_FRAMES``, among them the first and the last of ``frames``.
-
-        Each row starts with the name of its first frame.
-        """
-        places = np.linspace(0, len(self.frames) - 1, min(SHEET_FRAMES, len(self.frames))).round().astype(int)
-        chosen = [self.frames[place] for place in places]
-        rows = [chosen[k : k + SHEET_COLUMNS] for k in range(0, len(chosen), SHEET_COLUMNS)]
-        return contact_sheet([(row[0][0], [image for _, image in row]) for row in rows])
