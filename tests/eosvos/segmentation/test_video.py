@@ -129,7 +129,7 @@ def test_the_truth_comes_out_as_it_went_in(
     assert written["frames"][3]["scores"] == {"2": 0.75, "7": 0.75, "255": 0.75}
     seconds = written["seconds"]
     assert seconds["fine_tuning"] == pytest.approx(
-        sum(own["fine_tuning_seconds"] for own in written["objects"].values())
+        sum(target["fine_tuning_seconds"] for target in written["objects"].values())
     )
     assert sum(value for name, value in seconds.items() if name != "total") <= seconds["total"]
 
