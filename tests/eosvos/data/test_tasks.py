@@ -188,7 +188,7 @@ def test_sequences_that_are_left_out_are_in_no_task(tmp_path: Path) -> None:
     assert {task.sequence for task in tasks} == {task.donor.sequence for task in tasks if task.donor} == {0, 2}
     targets = [task.target for task in tasks]
     for task, (sequence, object_id, frames) in zip(tasks, targets, strict=True):
-        own = task.donor if task.donor and task.donor.is_target else task
-        assert (sequence, object_id, frames) == (own.sequence, own.object_id, own.frames)
+        target = task.donor if task.donor and task.donor.is_target else task
+        assert (sequence, object_id, frames) == (target.sequence, target.object_id, target.frames)
     assert any(task.donor and task.donor.is_target for task in tasks)
     assert not all(task.donor and task.donor.is_target for task in tasks)

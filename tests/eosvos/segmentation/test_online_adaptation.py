@@ -95,9 +95,7 @@ def _same(a: list[SegmentedFrame], b: list[SegmentedFrame]) -> bool:
     )
 
 
-def test_an_online_adaptation_that_diverges_gives_way_to_the_fine_tuned_state(
-    optimization: Optimization, video: Video
-) -> None:
+def test_an_online_adaptation_that_diverges_is_taken_back(optimization: Optimization, video: Video) -> None:
     config = replace(ONLINE, online_interval=2)
     (target,) = adapt(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 1).values()
     target.recent.extend(target.given * 2)
