@@ -20,7 +20,7 @@ from eosvos.packaged import CHECKPOINT
 from eosvos.paths import absolute_path
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter
-from eosvos.segmentation.video import OVERLAY, check_out, segment_clip
+from eosvos.segmentation.video import OVERLAY, Reporting, check_out, segment_clip
 
 DESCRIPTION = """Segment the objects of a mask in all frames of a video.
 
@@ -182,9 +182,7 @@ def _with_progress(
                 config.out,
                 config.T,
                 math.inf if config.time_budget is None else config.time_budget,
-                facts,
-                on_step,
-                lambda frames: bar.update(segmenting, completed=frames),
+                Reporting(facts, on_step, lambda frames: bar.update(segmenting, completed=frames)),
             )
         except FloatingPointError as error:
             raise BadInput(f"{error} (--rate-scale 0.5, say, or a smaller -T)") from error

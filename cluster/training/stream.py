@@ -17,7 +17,7 @@ from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.sequence import Sequence
-from eosvos.data.tasks import Donor, Task, learnable, plan, share
+from eosvos.data.tasks import Donor, Task, learnable, plan, worker_tasks
 
 SEGMENT_STEPS = 500
 """Outer steps that one pipeline carries; the plan of a long training never lies in memory as a whole."""
@@ -62,7 +62,7 @@ def task_stream(
     """
     for start in range(first_step, last_step, SEGMENT_STEPS):
         stop = min(start + SEGMENT_STEPS, last_step)
-        mine = list(share(planned(dataset, config, start, stop), config.meta_batch, worker, workers))
+        mine = list(worker_tasks(planned(dataset, config, start, stop), config.meta_batch, worker, workers))
         yield from _pipeline(mine, dataset, config, stop - start, cpus)
 
 

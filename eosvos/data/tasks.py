@@ -53,12 +53,12 @@ class Task:
     @property
     def target(self) -> tuple[int, int, tuple[int, ...]]:
         """Sequence, object id and frames of what is to be segmented: the donor's where it is the target."""
-        own = self.donor if self.donor is not None and self.donor.is_target else self
-        return own.sequence, own.object_id, own.frames
+        shown = self.donor if self.donor is not None and self.donor.is_target else self
+        return shown.sequence, shown.object_id, shown.frames
 
 
 def held_out_sequences(sequences: int, share: float, seed: int) -> tuple[int, ...]:
-    """The sequences that are kept for validation, drawn by ``seed`` alone.
+    """The sequences that no task uses, for validation; drawn by ``seed`` alone.
 
     Args:
         sequences: how many there are.
@@ -127,13 +127,13 @@ def plan_epoch(visible: Sequence[Visible], config: PlanConfig, seed: int, epoch:
         rng = Stream.TASK.numpy(seed, epoch, index)
         sequence, object_id = objects[int(place)]
         count = config.train_frames + config.test_frames
-        frames = _drawn_frames(rng, visible[sequence][object_id], count, config.frames)
+        frames = _draw_frames(rng, visible[sequence][object_id], count, config.frames)
         donor = None
         if rng.random() < config.paste:
             other, other_id = objects[rng.integers(len(objects))]
             while other == sequence:  # at least two sequences have objects, so this ends
                 other, other_id = objects[rng.integers(len(objects))]
-            donor_frames = _drawn_frames(rng, visible[other][other_id], count, "two")
+            donor_frames = _draw_frames(rng, visible[other][other_id], count, "two")
             donor = Donor(other, other_id, donor_frames, bool(rng.random() < 0.5))
         position = epoch * len(objects) + index
         tasks.append(Task(epoch, index, position, sequence, object_id, frames, config.train_frames, donor))
@@ -156,12 +156,12 @@ def plan(
                 yield task
 
 
-def share(tasks: Iterator[Task], meta_batch: int, worker: int, workers: int) -> Iterator[Task]:
+def worker_tasks(tasks: Iterator[Task], meta_batch: int, worker: int, workers: int) -> Iterator[Task]:
     """The tasks of one worker of ``workers``: those in slots s of each meta-batch with ``s % workers == worker``."""
     return (task for task in tasks if task.position % meta_batch % workers == worker)
 
 
-def _drawn_frames(rng: np.random.Generator, frames: Sequence[int], count: int, kind: str) -> tuple[int, ...]:
+def _draw_frames(rng: np.random.Generator, frames: Sequence[int], count: int, kind: str) -> tuple[int, ...]:
     """``count`` of the frames: all the same one, or different ones as far as there are enough."""
     if kind == "one" or len(frames) == 1:
         return (frames[int(rng.integers(len(frames)))],) * count

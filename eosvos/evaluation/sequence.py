@@ -43,7 +43,7 @@ class SequenceSettings:
 
     def frames_of(self, sequence: Sequence) -> Sequence:
         """The sequence with the frames that are evaluated."""
-        return sequence.thinned(self.frames) if self.frames else sequence
+        return sequence.thin(self.frames) if self.frames else sequence
 
 
 def evaluate_sequence(

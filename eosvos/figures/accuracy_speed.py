@@ -33,17 +33,17 @@ def curves(summary: Sequence[Row], name: str) -> dict[str, list[Row]]:
     return grouped
 
 
-def accuracy_speed(own: Curves, published: Sequence[PublishedResult] = ()) -> Figure:
-    """J&F against frames per second: own results as lines over T, published ones as points (the paper's Figure 1).
+def accuracy_speed(results: Curves, published: Sequence[PublishedResult] = ()) -> Figure:
+    """J&F against frames per second: ours as lines over T, published results as points (the paper's Figure 1).
 
     Args:
-        own: rows without ``fps`` are left out.
+        results: our rows; those without ``fps`` are left out.
         published: of the same dataset; those without ``fps`` are left out.
 
     Raises:
         ValueError: nothing has a time.
     """
-    timed = {name: [row for row in rows if row["fps"] is not None] for name, rows in own.items()}
+    timed = {name: [row for row in rows if row["fps"] is not None] for name, rows in results.items()}
     others = [result for result in published if result.fps is not None]
     if not any(timed.values()) and not others:
         raise ValueError("no result has a time, so there is no speed to draw")
@@ -85,37 +85,37 @@ def speed_axes(axes: Axes, speed: str, published: Sequence[PublishedResult]) -> 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fastest < 100 * slowest else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(f"{speed}\n{_said_of(published)}" if published else speed)
+    axes.set_xlabel(f"{speed}\n{_footnote(published)}" if published else speed)
     axes.set_ylabel("J&F in %")
 
 
-def _said_of(published: Sequence[PublishedResult]) -> str:
-    """They are of one split and other models, whatever stands beside them."""
+def _footnote(published: Sequence[PublishedResult]) -> str:
+    """What is said of published results: their split, models and hardware are not ours."""
     datasets = ", ".join(dict.fromkeys(result.dataset for result in published))
     ensembles = " († several networks)" if any(result.ensemble for result in published) else ""
     return f"names without T: published on {datasets}, full-size models on other hardware{ensembles}"
 
 
-def accuracy_and_speed_over_steps(own: Curves) -> Figure:
+def accuracy_and_speed_over_steps(results: Curves) -> Figure:
     """J&F with its standard error, and frames per second below it, against T (the paper's Figure 3).
 
     Args:
-        own: the lower part is left out where no row has ``fps``.
+        results: the lower part is left out where no row has ``fps``.
 
     Raises:
         ValueError: no rows.
     """
-    rows = [row for curve in own.values() for row in curve]
+    rows = [row for curve in results.values() for row in curve]
     if not rows:
         raise ValueError("no rows, so there is nothing to draw over T")
     timed = any(row["fps"] is not None for row in rows)
     figure = new_figure(7.2, 4.8 if timed else 3)
     heights = (1.6, 1) if timed else (1,)
     panels = list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights).flat)
-    ends = [_over_steps(panels[0], own, "j_and_f", 100)]
+    ends = [_over_steps(panels[0], results, "j_and_f", 100)]
     panels[0].set_ylabel("J&F in %")
     if timed:
-        ends.append(_over_steps(panels[1], own, "fps", 1))
+        ends.append(_over_steps(panels[1], results, "fps", 1))
         panels[1].set_ylabel("frames per second")
         panels[1].set_ylim(bottom=0)
     steps = sorted({row["T"] for row in rows})
@@ -135,10 +135,10 @@ def accuracy_and_speed_over_steps(own: Curves) -> Figure:
     return figure
 
 
-def _over_steps(axes: Axes, own: Curves, column: str, factor: float) -> list[Label]:
+def _over_steps(axes: Axes, results: Curves, column: str, factor: float) -> list[Label]:
     """One line per curve, with bars of one standard error to both sides where the rows have it; the lines' names."""
     labels = []
-    for number, ((name, rows), colour) in enumerate(zip(own.items(), cycle(SERIES), strict=False)):
+    for number, ((name, rows), colour) in enumerate(zip(results.items(), cycle(SERIES), strict=False)):
         known = [row for row in rows if row[column] is not None]
         if not known:
             continue
@@ -147,7 +147,7 @@ def _over_steps(axes: Axes, own: Curves, column: str, factor: float) -> list[Lab
         errors = [factor * (row.get(f"{column}_se") or math.nan) for row in known]
         *_, (bars,) = axes.errorbar(steps, values, errors, fmt="none", ecolor=colour, elinewidth=1)
         # Side by side, as the bars of several curves would hide each other.
-        aside = ScaledTranslation((number - (len(own) - 1) / 2) / 24, 0, axes.figure.dpi_scale_trans)
+        aside = ScaledTranslation((number - (len(results) - 1) / 2) / 24, 0, axes.figure.dpi_scale_trans)
         bars.set_transform(axes.transData + aside)
         labels.append(Label(name, steps[-1], values[-1], colour))
     return labels

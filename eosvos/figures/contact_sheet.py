@@ -1,9 +1,9 @@
 """Many frames on one page: a row per sequence, a column per frame or method."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -37,7 +37,7 @@ def contact_sheet(
     """
     if not any(images for _, images in rows):
         raise ValueError("a contact sheet of no images")
-    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", FONT_SIZE)
+    font = _font()
     cells = [(label, [_thumbnail(image) for image in images]) for label, images in rows]
     widths = [
         max(images[column].width for _, images in cells if column < len(images))
@@ -65,6 +65,16 @@ def contact_sheet(
             sheet.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
         top += height + GAP
     return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans where matplotlib is installed, which brings it; else Pillow's font, which has little but ASCII."""
+    matplotlib = find_spec("matplotlib")  # found, not imported: segmenting a video does without it
+    if matplotlib is not None and matplotlib.origin is not None:
+        path = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(path, FONT_SIZE)
+    return ImageFont.load_default(FONT_SIZE)
 
 
 def _thumbnail(image: Tensor) -> Image.Image:

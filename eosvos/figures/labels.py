@@ -107,10 +107,10 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> list[Annotation]:
 def shorten(text: Text, width: float) -> None:
     """Takes letters out of the middle of a text until it is at most ``width`` pixels wide."""
     whole = text.get_text()
-    kept = len(whole)
-    while text.get_window_extent().width > width and kept > 2:
-        kept -= 1
-        text.set_text(f"{whole[: (kept + 1) // 2]}…{whole[len(whole) - kept // 2 :]}")
+    length = len(whole)
+    while text.get_window_extent().width > width and length > 2:
+        length -= 1
+        text.set_text(f"{whole[: (length + 1) // 2]}…{whole[len(whole) - length // 2 :]}")
 
 
 def _size(axes: Axes, text: str) -> NDArray[np.float64]:

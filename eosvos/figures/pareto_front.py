@@ -28,8 +28,8 @@ def pareto_front(rows: Sequence[Row], published: Sequence[PublishedResult] = ())
     axes = figure.subplots()
     colour = SERIES[0]
     for complete, face in ((True, colour), (False, "none")):
-        own = [row for row in rows if (row["status"] == "complete") is complete and not row["front"]]
-        axes.plot(*_points(own), "o", color=colour, markerfacecolor=face, markersize=4, alpha=0.5)
+        beaten = [row for row in rows if (row["status"] == "complete") is complete and not row["front"]]
+        axes.plot(*_points(beaten), "o", color=colour, markerfacecolor=face, markersize=4, alpha=0.5)
     best = sorted((row for row in rows if row["front"]), key=lambda row: float(row["fps"]))
     fps, scores = _points(best)
     # A step: between two settings of the front there is only the more accurate one, and it is as slow as it is.

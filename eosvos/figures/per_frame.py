@@ -63,32 +63,30 @@ def per_frame(scores: Scores) -> Figure:
     figure.supylabel("J in %", fontsize=FONT_SIZE, color=INK)
     titles = []
     for axes, name in zip(panels, names, strict=False):
-        own = {T: scores[T][name] for T in steps if name in scores[T]}
-        titles.append(_panel(axes, name, own, colours))
+        of_sequence = {T: scores[T][name] for T in steps if name in scores[T]}
+        titles.append(_panel(axes, name, of_sequence, colours))
     figure.draw_without_rendering()
     for axes, name in zip(panels, names, strict=False):
         last = max(T for T in steps if name in scores[T])
         objects = scores[last][name]
         if len(objects) > 1:
-            label_ends(axes, [_end(own, colours[last]) for own in objects])
+            label_ends(axes, [_end(one, colours[last]) for one in objects])
     figure.draw_without_rendering()  # the ids have taken some of the panels' width
     for axes, title in zip(panels, titles, strict=False):
         shorten(title, axes.get_window_extent().width)
     return figure
 
 
-def _panel(axes: Axes, name: str, own: Mapping[int, Sequence[ObjectScores]], colours: Mapping[int, str]) -> Text:
+def _panel(axes: Axes, name: str, scores: Mapping[int, Sequence[ObjectScores]], colours: Mapping[int, str]) -> Text:
     """Draws the lines of one sequence; returns the title."""
     positions: set[int] = set()
-    for T, objects in own.items():
-        for number, scores in enumerate(objects):
-            values = [100 * value for value in scores.j]
+    for T, objects in scores.items():
+        for number, one in enumerate(objects):
+            values = [100 * value for value in one.j]
             marker = "." if len(values) == 1 else None  # a line through one point is nothing to see
             dashes = DASHES[number % len(DASHES)]
-            axes.plot(
-                scores.positions, values, color=colours[T], ls=dashes, linewidth=1.2, marker=marker, clip_on=False
-            )
-            positions.update(scores.positions)
+            axes.plot(one.positions, values, color=colours[T], ls=dashes, linewidth=1.2, marker=marker, clip_on=False)
+            positions.update(one.positions)
     first, last = min(positions), max(positions)
     axes.set_xlim(first, max(last, first + 1))
     axes.set_xticks(sorted({first, last}))

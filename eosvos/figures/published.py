@@ -1,4 +1,4 @@
-"""Results of published methods, as printed in the e-OSVOS paper (arXiv 2012.01866), to compare own ones with."""
+"""Results of published methods, as printed in the e-OSVOS paper (arXiv 2012.01866), to compare ours with."""
 
 from dataclasses import dataclass, replace
 

@@ -144,10 +144,11 @@ def _sequence_table(objects: Sequence[Row]) -> str:
 
     rows = []
     for dataset, name in sorted(sequences, key=last_score):
-        own = sequences[dataset, name]
-        scores = [f"{100 * own[setting]['j_and_f']:.1f}" if setting in own else "-" for setting in settings]
+        by_setting = sequences[dataset, name]
+        found = [by_setting.get(setting) for setting in settings]
+        scores = ["-" if row is None else f"{100 * row['j_and_f']:.1f}" for row in found]
         label = name if len(datasets) == 1 else f"{dataset}: {name}"
-        rows.append([label, str(max(row["objects"] for row in own.values())), *scores])
+        rows.append([label, str(max(row["objects"] for row in by_setting.values())), *scores])
     caption = "J&F in %, mean over the objects of a sequence; lowest first, by the last column"
     return _table(caption, ["Sequence", "Objects", *settings], rows)
 

@@ -42,7 +42,7 @@ def training_curve(
     losses, *scores, rates = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
     _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})")
-    _without_wild_ones(losses, [*loss_before, *loss_after])
+    _limit_to_usual(losses, [*loss_before, *loss_after])
     losses.set_ylabel("test loss")
     losses.legend(frameon=False, labelcolor=INK)
     for axes in scores:
@@ -72,7 +72,7 @@ def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str
     axes.plot(steps, _running_median(values, window), color=colour, linewidth=1.8, label=label)
 
 
-def _without_wild_ones(axes: Axes, losses: Sequence[float]) -> None:
+def _limit_to_usual(axes: Axes, losses: Sequence[float]) -> None:
     """An axis up to twice the 95th percentile: a task on which fine-tuning diverges has a loss of any size."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     top = 2 * float(np.percentile(finite, 95)) if finite else 0.0
@@ -84,5 +84,5 @@ def _running_median(values: Sequence[float], window: int) -> NDArray[np.float64]
     """Median of the ``window`` (odd) values around each one, fewer at the ends, without those that are not finite."""
     padded = np.pad(np.asarray(values, dtype=np.float64), window // 2, constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, window)
-    finite = (own[np.isfinite(own)] for own in around)
-    return np.array([np.median(own) if own.size else np.nan for own in finite])
+    finite = (part[np.isfinite(part)] for part in around)
+    return np.array([np.median(known) if known.size else np.nan for known in finite])

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eosvos.data.readers.clip import natural
+from eosvos.data.readers.clip import natural_order
 from eosvos.data.readers.masks import VOID, has_gray_palette, read_mask
-from eosvos.data.sequence import UNREADABLE, decode_mask
+from eosvos.data.sequence import UNREADABLE, decode_mask, size_text
 from eosvos.errors import BadInput
 from eosvos.metrics.measures import jaccard_and_boundary_f
 from eosvos.metrics.sequence_scores import ObjectScores
@@ -64,7 +64,8 @@ def annotated_folders(root: Path, layout: Layout, split: str) -> list[AnnotatedF
         raise BadInput(f"{folder}: no such folder; --ground-truth names the folder that {_needs(layout)}")
     if layout == "frames" and split:
         raise BadInput(f"--split {split}: layout frames has no splits; leave it out")
-    names = _listed(root, layout, split) if split else sorted(path.name for path in folder.iterdir() if path.is_dir())
+    all_names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    names = _read_split(root, layout, split) if split else all_names
     if not names:
         raise BadInput(
             f"{folder}: holds no folder of a sequence; --ground-truth names the folder that {_needs(layout)}"
@@ -82,14 +83,14 @@ def annotated_folders(root: Path, layout: Layout, split: str) -> list[AnnotatedF
 def _pngs(folder: Path) -> tuple[Path, ...]:
     """In the order of the numbers in their names."""
     files = (path for path in folder.glob("*.png") if not path.name.startswith("."))
-    return tuple(sorted(files, key=lambda path: natural(path.name)))
+    return tuple(sorted(files, key=lambda path: natural_order(path.name)))
 
 
 def _needs(layout: Layout) -> str:
     return "has a folder of masks for each sequence" if layout == "frames" else "holds Annotations/480p"
 
 
-def _listed(root: Path, layout: Layout, split: str) -> list[str]:
+def _read_split(root: Path, layout: Layout, split: str) -> list[str]:
     """Sequence names of a list: one to a line, or DAVIS 2016's lines with the paths of a frame and its mask."""
     path = root / "ImageSets" / ("480p" if layout == "davis2016" else "2017") / f"{split}.txt"
     if not path.is_file():
@@ -111,7 +112,7 @@ def check_predictions(sequences: list[AnnotatedFolder], root: Path) -> None:
         if not folder.is_dir():
             raise BadInput(f"{folder}: no predictions for this sequence; segment it, or name a --split")
         there = {path.name for path in folder.iterdir()}
-        for position in _counting(sequence):
+        for position in _scored_positions(sequence):
             if (name := sequence.masks[position].name) not in there:
                 raise BadInput(f"{folder / name}: no such prediction; segment this frame too")
 
@@ -122,7 +123,7 @@ def _predictions(sequence: AnnotatedFolder, root: Path) -> Path:
     return folder / MASKS if (folder / MASKS).is_dir() else folder
 
 
-def _counting(sequence: AnnotatedFolder) -> range:
+def _scored_positions(sequence: AnnotatedFolder) -> range:
     """Positions of the frames that count: DAVIS leaves out the first and the last, others only the first."""
     return range(1, len(sequence.masks) - (sequence.layout != "frames"))
 
@@ -146,7 +147,7 @@ def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
     if not objects:
         raise BadInput(f"{sequence.masks[0].parent}: no object in the ground truth; there is nothing to score")
     values: dict[int, list[tuple[int, float, float]]] = {object_id: [] for object_id in objects}
-    for position in _counting(sequence):
+    for position in _scored_positions(sequence):
         truth = _truth(sequence, position, black_and_white)
         prediction = _prediction(sequence, position, root, truth.shape, objects)
         for object_id, first in objects.items():
@@ -154,9 +155,9 @@ def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
                 pair = prediction == object_id, truth == object_id
                 values[object_id].append((position, *jaccard_and_boundary_f(*pair)))
     scores = tuple(
-        ObjectScores(object_id, *(tuple(column) for column in zip(*own, strict=True)))
-        for object_id, own in values.items()
-        if own
+        ObjectScores(object_id, *(tuple(column) for column in zip(*frames, strict=True)))
+        for object_id, frames in values.items()
+        if frames
     )
     return FolderScores(sequence.name, tuple(path.stem for path in sequence.masks), scores)
 
@@ -169,9 +170,8 @@ def _prediction(
     # unknown; in a palette file it is void, which here means background.
     prediction = _read(path, sequence, black_and_white=set(objects) == {1})
     if prediction.shape != size:
-        (height, width), (true_height, true_width) = prediction.shape, size
         raise BadInput(
-            f"{path}: has {width}x{height} pixels, the ground truth {true_width}x{true_height}; "
+            f"{path}: has {size_text(prediction.shape)} pixels, the ground truth {size_text(size)}; "
             "write predictions at its size"
         )
     if unknown := set(np.unique(prediction).tolist()) - {0, *objects}:
@@ -205,7 +205,7 @@ def _is_black_and_white(sequence: AnnotatedFolder) -> bool:
     Ids are few and small, and 255 is then what nobody decided on. All masks are asked, as a single one may hold no id.
     """
     values = {
-        value for path in sequence.masks if _is_gray(path) for value in np.unique(_decoded(path, sequence)).tolist()
+        value for path in sequence.masks if _is_gray(path) for value in np.unique(_decode(path, sequence)).tolist()
     }
     shades = values - {0, VOID}
     return VOID in values and (not shades or max(shades) > VOID // 2)
@@ -219,7 +219,7 @@ def _truth(sequence: AnnotatedFolder, position: int, black_and_white: bool) -> I
 def _read(path: Path, sequence: AnnotatedFolder, black_and_white: bool) -> Ids:
     """Object ids; of a gray image in ``frames`` the values as they are, unless it is black and white."""
     if sequence.layout != "frames" or (_is_gray(path) and not black_and_white):
-        return _decoded(path, sequence)
+        return _decode(path, sequence)
     return read_mask(path).numpy()
 
 
@@ -231,7 +231,7 @@ def _is_gray(path: Path) -> bool:
         return False
 
 
-def _decoded(path: Path, sequence: AnnotatedFolder) -> Ids:
+def _decode(path: Path, sequence: AnnotatedFolder) -> Ids:
     try:
         data = path.read_bytes()
     except OSError as error:

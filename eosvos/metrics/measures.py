@@ -73,8 +73,8 @@ def _boundary_f(prediction: Mask, truth: Mask, size: tuple[int, ...]) -> float:
     if predicted_length == 0 or true_length == 0:
         # The evaluator sets precision 1 and recall 0, or the opposite, which makes F = 0; both empty is 1 and 1.
         return float(predicted_length == true_length)
-    precision = (predicted & _dilated(true, radius, stride)).bit_count() / predicted_length
-    recall = (true & _dilated(predicted, radius, stride)).bit_count() / true_length
+    precision = (predicted & _dilate(true, radius, stride)).bit_count() / predicted_length
+    recall = (true & _dilate(predicted, radius, stride)).bit_count() / true_length
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
@@ -138,7 +138,7 @@ def _window(mask: Mask) -> tuple[slice, slice]:
 # that end with at least a radius of zeros. So the neighbours of all pixels are a shift away, many to a machine word.
 
 
-def _packed(mask: Mask, stride: int) -> int:
+def _pack(mask: Mask, stride: int) -> int:
     rows = np.zeros((mask.shape[0], stride), dtype=np.bool_)
     rows[:, : mask.shape[1]] = mask
     return int.from_bytes(np.packbits(rows).tobytes())
@@ -149,7 +149,7 @@ def _boundary(mask: Mask, stride: int) -> int:
 
     The last row knows an east neighbour only, the last column a south one, and the corner between them none.
     """
-    (height, width), packed = mask.shape, _packed(mask, stride)
+    (height, width), packed = mask.shape, _pack(mask, stride)
     if height == 0:
         return 0
     row = ((1 << width) - 1) << (stride - width)
@@ -161,7 +161,7 @@ def _boundary(mask: Mask, stride: int) -> int:
     return differs_east & has_east | differs_south & has_south | differs_south_east & has_east & has_south
 
 
-def _dilated(mask: int, radius: int, stride: int) -> int:
+def _dilate(mask: int, radius: int, stride: int) -> int:
     """Dilation of a packed mask by the disk x^2 + y^2 <= radius^2; bits outside of the frame mean nothing.
 
     The disk is a stack of horizontal bars, the longer the nearer to its middle. So the rows are widened step by step,
@@ -169,12 +169,12 @@ def _dilated(mask: int, radius: int, stride: int) -> int:
     """
     widened, half_width, dilated = mask, 0, 0
     for dy in range(radius, 0, -1):
-        widened, half_width = _widened(widened, half_width, math.isqrt(radius * radius - dy * dy))
+        widened, half_width = _widen(widened, half_width, math.isqrt(radius * radius - dy * dy))
         dilated |= widened << dy * stride | widened >> dy * stride
-    return dilated | _widened(widened, half_width, radius)[0]
+    return dilated | _widen(widened, half_width, radius)[0]
 
 
-def _widened(mask: int, half_width: int, to: int) -> tuple[int, int]:
+def _widen(mask: int, half_width: int, to: int) -> tuple[int, int]:
     """A packed mask whose pixels are bars of ``half_width``, with bars of ``to``; and that number."""
     while half_width < to:
         step = min(to - half_width, 2 * half_width + 1)  # further, the copies would leave a gap

@@ -94,7 +94,7 @@ def score_object(
     """J and F of one object at the frames ``positions``, all of them annotated; else as ``score_sequence``."""
     if len(predictions) != len(truths):
         raise BadInput(f"{name}: {len(predictions)} predictions for {len(truths)} frames; give one for each frame")
-    j, f = [], []
+    pairs: list[tuple[float, float]] = []
     for position in positions:
         prediction, truth = predictions[position], truths[position]
         if prediction is None or truth is None:
@@ -106,7 +106,5 @@ def score_object(
                 f"{name}, frame {position}: the prediction has shape {predicted.shape}, the annotation {true.shape}; "
                 "write predictions at the size of the annotation"
             )
-        own_j, own_f = jaccard_and_boundary_f(predicted == object_id, true == object_id)
-        j.append(own_j)
-        f.append(own_f)
-    return ObjectScores(object_id, tuple(positions), tuple(j), tuple(f))
+        pairs.append(jaccard_and_boundary_f(predicted == object_id, true == object_id))
+    return ObjectScores(object_id, tuple(positions), tuple(j for j, _ in pairs), tuple(f for _, f in pairs))

@@ -47,14 +47,15 @@ class FoldedSequential(nn.Sequential):
                 and isinstance(norm, FrozenBatchNorm)
                 and not norm.live
             ):
-                input = _folded(input, module, norm)
+                input = _convolve_and_normalize(input, module, norm)
                 del modules[0]
             else:
                 input = module(input)
         return input
 
 
-def _folded(input: Tensor, convolution: nn.Conv2d, norm: FrozenBatchNorm) -> Tensor:
+def _convolve_and_normalize(input: Tensor, convolution: nn.Conv2d, norm: FrozenBatchNorm) -> Tensor:
+    """Both as one convolution."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
@@ -90,7 +91,7 @@ def seen_statistics(norms: Sequence[FrozenBatchNorm]) -> list[Tensor]:
 def running_statistics(norms: Sequence[FrozenBatchNorm]) -> list[Tensor]:
     """Mean and variance of each one that are used when it is not live."""
     both = [value for norm in norms for value in (norm.running_mean, norm.running_var)]
-    return [value for value in both if value is not None]  # none of ours is without
+    return [value for value in both if value is not None]  # a frozen one always has both
 
 
 def update_statistics(norms: Sequence[FrozenBatchNorm], seen: Sequence[Tensor]) -> None:
@@ -115,7 +116,7 @@ def group_norm(channels: int) -> nn.GroupNorm:
 def to_group_norm(module: nn.Module) -> None:
     """Replaces, in place, every batch normalization below ``module`` by group normalization.
 
-    The affine parameters are kept and the running statistics thrown away (facts: ``replace_batch_with_group_norms``).
+    The affine parameters stay, the running statistics go (the authors' release: ``replace_batch_with_group_norms``).
     """
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):

@@ -10,7 +10,6 @@ from torchvision.ops.poolers import _convert_to_roi_format, initLevelMapper
 SMALL = 8192
 """Feature maps of at most so many pixels take the backward pass by matrix products, whose cost grows with the map."""
 
-
 FINEST = 2
 """Logarithm of the finest level's stride, 4."""
 
@@ -29,9 +28,8 @@ class _RoIAlign(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (rois,) = ctx.saved_tensors
         scale, side, sampling = ctx.arguments
-        n, _, height, width = ctx.shape
-        if height * width <= SMALL:
-            return _transposed(gradient, rois, scale, sampling, n, height, width), None, None, None, None
+        if ctx.shape[2] * ctx.shape[3] <= SMALL:
+            return _features_gradient(gradient, rois, scale, sampling, ctx.shape), None, None, None, None
         return _RoIAlignTransposed.apply(gradient, rois, scale, side, sampling, ctx.shape), None, None, None, None
 
 
@@ -55,21 +53,21 @@ class _RoIAlignTransposed(torch.autograd.Function):
         return roi_align(gradient, rois, *ctx.arguments), None, None, None, None, None
 
 
-def _transposed(g: Tensor, rois: Tensor, scale: float, sampling: int, n: int, height: int, width: int) -> Tensor:
-    """Gradient of the features (n, C, H, W) from that of the pooled ones, (K, C, P, P).
+def _features_gradient(gradient: Tensor, rois: Tensor, scale: float, sampling: int, shape: tuple[int, ...]) -> Tensor:
+    """Gradient of the features, of ``shape`` (N, C, H, W), from that of the pooled ones, (K, C, P, P).
 
     Bilinear interpolation and the mean over a bin's samples are products of one part for rows and one for columns, so
     pooling is Y F X^T with Y (P, H) and X (P, W) of each box, and its transpose Y^T G X.
     """
-    count, channels, side, _ = g.shape
+    (n, channels, height, width), (count, _, side, _) = shape, gradient.shape
     x, y = (_weights(rois[:, i], rois[:, i + 2], scale, side, sampling, size) for i, size in ((1, width), (2, height)))
-    rows = g.permute(0, 2, 1, 3).reshape(count, side * channels, side) @ x
+    rows = gradient.permute(0, 2, 1, 3).reshape(count, side * channels, side) @ x
     rows = rows.view(count, side, channels * width)
     images = []
     for image in range(n):
-        own = rois[:, 0] == image
-        own_rows, own_y = (rows, y) if n == 1 else (rows[own], y[own])
-        product = own_y.reshape(-1, height).T @ own_rows.reshape(-1, channels * width)
+        of_image = rois[:, 0] == image
+        image_rows, image_y = (rows, y) if n == 1 else (rows[of_image], y[of_image])
+        product = image_y.reshape(-1, height).T @ image_rows.reshape(-1, channels * width)
         images.append(product.view(height, channels, width).transpose(0, 1))
     return torch.stack(images)
 
@@ -128,7 +126,8 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]
         level_of = self.map_levels(boxes)
         pooled = levels[0].new_zeros((len(rois), levels[0].shape[1], side, side))
         for level, (features, scale) in enumerate(zip(levels, self.scales, strict=True)):
-            own = torch.where(level_of == level)[0]
-            if len(own) > 0:
-                pooled = pooled.index_copy(0, own, roi_align(features, rois[own], scale, side, self.sampling_ratio))
+            places = torch.where(level_of == level)[0]
+            if len(places) > 0:
+                on_level = roi_align(features, rois[places], scale, side, self.sampling_ratio)
+                pooled = pooled.index_copy(0, places, on_level)
         return pooled

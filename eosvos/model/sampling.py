@@ -34,11 +34,11 @@ class SeededSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]
             positive = torch.where(matched >= 1)[0]
             negative = torch.where(matched == 0)[0]
             wanted = min(positive.numel(), int(self.batch_size_per_image * self.positive_fraction))
-            positives.append(self._chosen(matched, positive, wanted))
-            negatives.append(self._chosen(matched, negative, min(negative.numel(), self.batch_size_per_image - wanted)))
+            positives.append(self._choose(matched, positive, wanted))
+            negatives.append(self._choose(matched, negative, min(negative.numel(), self.batch_size_per_image - wanted)))
         return positives, negatives
 
-    def _chosen(self, matched: Tensor, candidates: Tensor, count: int) -> Tensor:
+    def _choose(self, matched: Tensor, candidates: Tensor, count: int) -> Tensor:
         chosen = torch.zeros_like(matched, dtype=torch.uint8)
         order = torch.randperm(candidates.numel(), generator=self.generator)[:count]
         chosen[candidates[order.to(candidates.device)]] = 1

@@ -57,7 +57,7 @@ def initial_model(config: ModelConfig, weights: str, seed: int) -> tuple[MaskRCN
         torch.manual_seed(seed)
         model = MaskRCNN(config)
     state = model.state_dict()
-    found = {} if weights == "none" else _named_as_ours(config, weights)
+    found = {} if weights == "none" else _read_weights(config, weights)
     # num_batches_tracked counts updates of running statistics; ours are frozen, so its absence means nothing.
     wanted = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     fitting = {name: value for name, value in found.items() if name in wanted and value.shape == wanted[name].shape}
@@ -72,7 +72,8 @@ def initial_model(config: ModelConfig, weights: str, seed: int) -> tuple[MaskRCN
     return model, LoadedWeights(weights, tuple(fitting), tuple(name for name in wanted if name not in fitting))
 
 
-def _named_as_ours(config: ModelConfig, weights: str) -> dict[str, Tensor]:
+def _read_weights(config: ModelConfig, weights: str) -> dict[str, Tensor]:
+    """The tensors that ``weights`` names, by the names that they have in our model."""
     if weights == "coco":
         if config.backbone != "resnet50":
             raise BadInput(
@@ -86,11 +87,11 @@ def _named_as_ours(config: ModelConfig, weights: str) -> dict[str, Tensor]:
     if weights == "imagenet":
         if config.backbone not in IMAGENET:
             raise BadInput(f"--backbone-weights imagenet: there are none for {config.backbone}; choose none or a file")
-        return _with_backbone_prefix(_download(IMAGENET[config.backbone], weights))
+        return _add_backbone_prefix(_download(IMAGENET[config.backbone], weights))
     if not Path(weights).is_file():
         raise BadInput(f"{weights}: no such file; --backbone-weights takes coco, imagenet, none or a safetensors file")
     try:
-        return _with_backbone_prefix(load_file(weights))
+        return _add_backbone_prefix(load_file(weights))
     except (SafetensorError, OSError) as error:
         raise BadInput(f"{weights}: not a safetensors file ({error}); convert it with safetensors.torch") from error
 
@@ -105,7 +106,7 @@ def _download(source: object, weights: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _with_backbone_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _add_backbone_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names of a classifier (``features.0.0.weight``, ``layer1...``) -> names below ``backbone.body``."""
     return {
         name

@@ -5,29 +5,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from eosvos.data.augment import transforms
+from eosvos.data.augment import LabelledFrame, transform_batch
 from eosvos.data.config import SPATIAL
 from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import fine_tune, load_parameters
+from eosvos.model.boxes import tight_box
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.segmentation.config import SegmentationConfig
-
-
-@dataclass(frozen=True)
-class LabelledFrame:
-    """A frame to learn from, at the model's input size.
-
-    Attributes:
-        image: (3, h, w) uint8.
-        mask: (h, w) uint8, 0 or 1.
-    """
-
-    image: Tensor
-    mask: Tensor
 
 
 @dataclass
@@ -39,16 +28,16 @@ class AdaptedObject:
         start: position of the frame with its latest given mask; it is segmented in those that follow.
         model: adapted in place.
         given: the frames with a given mask to learn from: the first one, and the latest one.
-        start_box: (4,) float, tight box in pixels of the model's input: of the latest given mask, or of the mask before
-            the last online adaptation, None where that was empty.
-        box: that of the last frame's mask, None where it was empty.
-        recent: the frames that the next online adaptation learns from, None where the object was not seen.
+        start_box: (4,) float, in pixels of the model's input: tight box of the latest given mask, or of the mask before
+            the last online adaptation; None where that mask is empty.
+        box: that of the last frame's mask; None where it is empty.
+        recent: the frames that the next online adaptation learns from; None where the object is not seen.
         steps: fine-tuning steps taken on the given frames.
-        state: how many of them led to the state that was taken: all, but for a time budget.
-        computed: how many of them were computed here: all, but for those that a cache knew.
-        kept: parameters after those steps, kept where online adaptation goes back to them.
+        state: how many of them lead to the state that the model has: all, unless there is a time budget.
+        computed: how many of them were computed here: all, unless a cache knew some.
+        fine_tuned: parameters after those steps; none where online adaptation never goes back to them.
         diverged: a loss or a parameter is not finite after fine-tuning; the object is taken as never visible.
-        undone: online adaptations that diverged, in place of which the kept parameters were taken.
+        diverged_adaptations: how many online adaptations diverged, so that ``fine_tuned`` was taken in their place.
         fine_tuning_seconds, adaptation_seconds, segmentation_seconds: time spent on this object; fine-tuning in all,
             the others in the last pass over the video.
     """
@@ -63,29 +52,45 @@ class AdaptedObject:
     steps: int = 0
     state: int = 0
     computed: int = 0
-    kept: list[Tensor] = field(default_factory=list)
+    fine_tuned: list[Tensor] = field(default_factory=list)
     diverged: bool = False
-    undone: int = 0
+    diverged_adaptations: int = 0
     fine_tuning_seconds: float = 0.0
     adaptation_seconds: float = 0.0
     segmentation_seconds: float = 0.0
 
     @property
     def propagated_box(self) -> Tensor | None:
-        """What box propagation goes on from; None where nothing was seen for long."""
+        """The box that box propagation jitters; None where nothing is seen since the last online adaptation."""
         return self.start_box if self.box is None else self.box
 
     @property
     def seconds(self) -> float:
-        """All three."""
+        """Fine-tuning, adaptation and segmentation together."""
         return self.fine_tuning_seconds + self.adaptation_seconds + self.segmentation_seconds
 
+    def rewind(self) -> None:
+        """Goes back to the start of a pass over the video; what fine-tuning gave stays."""
+        self.start_box = self.box = tight_box(self.given[-1].mask)
+        self.recent.clear()
+        self.adaptation_seconds = self.segmentation_seconds = 0.0
+        self.diverged_adaptations = 0
 
-FineTuner = Callable[
-    [AdaptedObject, list[Tensor], int, SegmentationConfig, int, float, Callable[[int], None]],
-    None,
-]
-"""``fine_tune_object``, or what gives the same state by another way."""
+
+class FineTuner(Protocol):
+    """``fine_tune_object``, or what gives the same state by another way."""
+
+    def __call__(
+        self,
+        adapted: AdaptedObject,
+        rates: list[Tensor],
+        T: int,
+        config: SegmentationConfig,
+        seed: int,
+        time_budget: float,
+        on_step: Callable[[int], None],
+    ) -> None:
+        """As ``fine_tune_object``."""
 
 
 def fine_tune_object(
@@ -114,14 +119,15 @@ def fine_tune_object(
     if adapted.diverged:
         return
     began = time.perf_counter()
-    if adapted.kept:
-        load_parameters(adapted.model, adapted.kept)
+    if adapted.fine_tuned:
+        load_parameters(adapted.model, adapted.fine_tuned)
     best = _Best(adapted, seed) if math.isfinite(time_budget) else None
+    draws = Stream.FINE_TUNING.ids(seed, adapted.id)
     for step in range(adapted.steps, T):
         if time.perf_counter() - began >= time_budget:
             break
         batch = _step_batch(adapted, config, seed, step)
-        adapted.diverged = not _take(adapted.model, batch, rates, [step], Stream.FINE_TUNING.ids(seed, adapted.id))
+        adapted.diverged = not _take_steps(adapted.model, batch, rates, [step], draws)
         if adapted.diverged:
             break
         adapted.steps = adapted.state = step + 1
@@ -132,8 +138,8 @@ def fine_tune_object(
     if best is not None:
         adapted.state = best.restore()
         adapted.diverged = False
-    keeps = config.online_interval and not adapted.diverged
-    adapted.kept = [p.detach().clone() for p in adapted.model.parameters()] if keeps else []
+    goes_back = config.online_interval and not adapted.diverged
+    adapted.fine_tuned = [p.detach().clone() for p in adapted.model.parameters()] if goes_back else []
     adapted.fine_tuning_seconds += time.perf_counter() - began
 
 
@@ -148,7 +154,8 @@ def adapt_online(
     """Online adaptation before the frame at ``position``, where one is due.
 
     The batch is the given frames as they are and the ``recent`` ones. Where the object was not seen in any of these the
-    state to start from stays as it is; where the steps diverge it is the kept one. Box propagation starts anew, too.
+    state to start from stays as it is; where the steps diverge it is the fine-tuned one. Box propagation, too, starts
+    anew.
 
     Args:
         adapted: changed in place.
@@ -164,22 +171,22 @@ def adapt_online(
     began = time.perf_counter()
     adapted.start_box = adapted.box
     if config.online_reset == "first_frame":
-        load_parameters(adapted.model, adapted.kept)
+        load_parameters(adapted.model, adapted.fine_tuned)
     elif config.online_reset == "initialization":
         load_parameters(adapted.model, initialization())
     if seen := [frame for frame in adapted.recent if frame is not None]:
         batch = _batch(adapted.model, [*adapted.given, *seen])
         draws = Stream.ONLINE.ids(seed, adapted.id, position)
-        if not _take(adapted.model, batch, rates, range(config.online_steps), draws):
-            load_parameters(adapted.model, adapted.kept)
-            adapted.undone += 1
+        if not _take_steps(adapted.model, batch, rates, range(config.online_steps), draws):
+            load_parameters(adapted.model, adapted.fine_tuned)
+            adapted.diverged_adaptations += 1
     adapted.adaptation_seconds += time.perf_counter() - began
 
 
 def remember(adapted: AdaptedObject, image: Tensor, mask: Tensor, position: int, config: SegmentationConfig) -> None:
-    """Keeps a frame that was segmented where the next online adaptation learns from it.
+    """Keeps a segmented frame, where the next online adaptation learns from it.
 
-    Of each interval those are the latest ones, or the release's: from its second one on.
+    Of each interval those are the latest frames, or those of the authors' release: from the second one on.
 
     Args:
         adapted: changed in place.
@@ -199,17 +206,18 @@ def _step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, s
     if config.transforms == 0:
         return _batch(adapted.model, adapted.given)
     rng = Stream.TRANSFORMS.numpy(seed, adapted.id, step)
-    given = [(frame.image, frame.mask) for frame in adapted.given]
-    return adapted.model.batch(*transforms(given, step, config.transforms, SPATIAL, rng))
+    return _batch(adapted.model, transform_batch(adapted.given, step, config.transforms, SPATIAL, rng))
 
 
 def _batch(model: MaskRCNN, frames: Sequence[LabelledFrame]) -> Batch:
     return model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
 
 
-def _take(model: MaskRCNN, batch: Batch, rates: list[Tensor], steps: Sequence[int], seed: tuple[int, ...]) -> bool:
+def _take_steps(
+    model: MaskRCNN, batch: Batch, rates: list[Tensor], steps: Sequence[int], draws: tuple[int, ...]
+) -> bool:
     """Inner steps, and whether they went well: losses and parameters are finite."""
-    losses = fine_tune(model, batch, rates, steps, seed)
+    losses = fine_tune(model, batch, rates, steps, draws)
     finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
     return finite and all(map(math.isfinite, losses))
 

@@ -22,7 +22,7 @@ class SegmentationConfig:
     """Frames between online adaptations: the model goes back to its state after the first frame and learns from that
     frame and from what it segmented lately. 0: never."""
     online_steps: int = 2
-    """Steps of each online adaptation; the paper takes 10, which did worse here (docs/results.md)."""
+    """Steps of each online adaptation; the paper takes 10, which does worse here."""
     online_frames: int = 2
     """Frames that were segmented lately in the batch of an online adaptation."""
     online_choice: Literal["latest", "release"] = "latest"

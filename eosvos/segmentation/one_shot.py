@@ -4,59 +4,22 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
 
-from eosvos.data.augment import resized
-from eosvos.data.sequence import object_ids
+from eosvos.data.augment import LabelledFrame, resize
+from eosvos.data.sequence import object_ids, size_text
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
-from eosvos.model.mask_rcnn import MaskRCNN, paste
-from eosvos.segmentation.adaptation import (
-    AdaptedObject,
-    FineTuner,
-    LabelledFrame,
-    adapt_online,
-    fine_tune_object,
-    remember,
-)
+from eosvos.model.boxes import jittered_boxes, scale_box, tight_box
+from eosvos.model.mask_rcnn import MaskRCNN
+from eosvos.model.roi_heads import paste_mask
+from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, adapt_online, fine_tune_object, remember
 from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is seen of one object in one frame.
-
-    Attributes:
-        probability: (H, W) float in [0, 1], at the video's size.
-        box: (4,) float, x0 y0 x1 y1 of the detection in pixels of the video; None where the object is not seen.
-        score: of the detection, in (0.5, 1]; 0 where the object is not seen.
-    """
-
-    probability: Tensor
-    box: Tensor | None = None
-    score: float = 0.0
-
-
-@dataclass(frozen=True)
-class SegmentedFrame:
-    """One frame of the result.
-
-    Attributes:
-        mask: (H, W) uint8 object ids, 0 for the background.
-        boxes: object id -> x0, y0, x1, y1 of its detection in pixels of the video, for the objects that were seen;
-            of objects whose mask is given in this frame there is none.
-        scores: object id -> score of that detection.
-    """
-
-    mask: Tensor
-    boxes: Mapping[int, tuple[float, ...]]
-    scores: Mapping[int, float]
+from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
 
 
 class OneShotSegmenter:
@@ -117,7 +80,7 @@ class OneShotSegmenter:
 
         Raises:
             BadInput: no mask with an object, a mask or frame of another size than the first frame, a mask beyond the
-                last frame, or T above 0 or online adaptation with a checkpoint that has no learning rates.
+                last frame, or a T above 0 or online adaptation with a checkpoint that has no learning rates.
             FloatingPointError: fine-tuning diverged; the learning rates are too high.
         """
         if not masks:
@@ -128,20 +91,21 @@ class OneShotSegmenter:
         size: tuple[int, int] = (0, 0)
         position = -1
         for position, image in enumerate(frames):
-            own = (image.shape[1], image.shape[2])
-            size = size if position else own
-            if own != size:
+            frame_size = (image.shape[1], image.shape[2])
+            size = size if position else frame_size
+            if frame_size != size:
                 raise BadInput(
-                    f"frame {position} has {_by(own)} pixels, the first one {_by(size)}; export all frames at one size"
+                    f"frame {position} has {size_text(frame_size)} pixels, the first one {size_text(size)}; "
+                    "export all frames at one size"
                 )
-            small = resized(image, *self._sides)
-            given = self._given(masks, position, size) if position in masks else {}
+            small = resize(image, *self._sides)
+            given = _split(masks[position], position, size) if position in masks else {}
             if not alive and not given and position == max(masks):
                 raise BadInput(f"{_mask_of(position)} has no object; draw at least one value above 0 into it")
             began = time.perf_counter()
             for number, (object_id, mask) in enumerate(given.items(), 1):
-                new = _same(earlier.pop(object_id, None), position, alive.get(object_id))
-                new = new or self._new(object_id, small, mask, position, alive.get(object_id))
+                new = None if object_id in alive else _resume(earlier.get(object_id), position)
+                new = new or self._begin(object_id, position, small, mask, alive.get(object_id))
                 left = time_budget * number / len(given) - (time.perf_counter() - began)
                 self._fine_tuner(new, rates, T, self.config, self.seed, left, partial(on_step, object_id))
                 if new.diverged and not keep_going:
@@ -150,7 +114,8 @@ class OneShotSegmenter:
                         "learning rates or the number of steps"
                     )
                 alive[object_id] = adapted[object_id] = new
-            yield self._frame(image, small, given, [alive[object_id] for object_id in sorted(alive)], position, rates)
+            objects = [alive[object_id] for object_id in sorted(alive)]
+            yield merge(self._predictions(objects, small, size, given, position, rates), size)
         if position >= 0 and max(masks) > position:
             raise BadInput(f"{_mask_of(max(masks))} is beyond the video, which has {position + 1} frames")
 
@@ -173,76 +138,71 @@ class OneShotSegmenter:
         detection = adapted.model.detect(small, extra)
         if detection is None:
             return Prediction(torch.zeros(size))
-        return Prediction(
-            paste(detection, input_size, size).cpu(), _scaled(detection.box, input_size, size).cpu(), detection.score
-        )
+        probability, box = paste_mask(detection, input_size, size), scale_box(detection.box, input_size, size)
+        return Prediction(probability.cpu(), box.cpu(), detection.score)
 
-    def _frame(
+    def _predictions(
         self,
-        image: Tensor,
-        small: Tensor,
-        given: Mapping[int, Tensor],
         objects: list[AdaptedObject],
+        small: Tensor,
+        size: tuple[int, int],
+        given: Mapping[int, Tensor],
         position: int,
         rates: list[Tensor],
-    ) -> SegmentedFrame:
-        """Adapts online where it is due, predicts each object that is not given, and merges."""
-        size = (image.shape[1], image.shape[2])
-        largest, ids = torch.zeros(size), torch.zeros(size, dtype=torch.uint8)
-        boxes, scores = {}, {}
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Object ids and predictions, each made as it is asked for, after online adaptation where that is due.
+
+        Args:
+            objects: in the order of their ids.
+            small: (3, h, w) uint8, the frame at the model's input size.
+            size: (H, W) of the video.
+            given: object id -> its mask (H, W) bool, for those whose mask is given in this frame.
+            position: of the frame.
+            rates: learning rates of online adaptation.
+        """
         for adapted in objects:
             if adapted.id in given:
-                probability = 2.0 * given[adapted.id]  # more than any other
-            elif adapted.diverged:
-                continue
-            else:
+                yield adapted.id, Prediction(2.0 * given[adapted.id])  # more than any other
+            elif not adapted.diverged:
                 initialization = partial(self._initialization, adapted.model)
                 adapt_online(adapted, initialization, rates, position, self.config, self.seed)
                 began = time.perf_counter()
                 prediction = self.predict(adapted, small, size, position)
-                probability = prediction.probability
-                self._remember(adapted, small, probability, position)
+                self._remember(adapted, small, prediction.probability, position)
                 adapted.segmentation_seconds += time.perf_counter() - began
-                if prediction.box is not None:
-                    boxes[adapted.id] = tuple(prediction.box.tolist())
-                    scores[adapted.id] = prediction.score
-            better = (probability >= 0.5) & (probability > largest)
-            largest, ids[better] = torch.where(better, probability, largest), adapted.id
-        return SegmentedFrame(ids, boxes, scores)
+                yield adapted.id, prediction
 
     def _remember(self, adapted: AdaptedObject, small: Tensor, probability: Tensor, position: int) -> None:
         """The last box for box propagation, the frame for online adaptation."""
-        box = _tight_box(probability >= 0.5)
+        box = tight_box(probability >= 0.5)
         input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
-        adapted.box = None if box is None else _scaled(box, size, input_size)
+        adapted.box = None if box is None else scale_box(box, size, input_size)
         if self.config.online_interval:
-            mask = resized((probability >= self.config.online_threshold).to(torch.uint8), *self._sides)
+            mask = resize((probability >= self.config.online_threshold).to(torch.uint8), *self._sides)
             remember(adapted, small, mask, position, self.config)
 
-    def _given(self, masks: Mapping[int, Tensor], position: int, size: tuple[int, int]) -> dict[int, Tensor]:
-        """Object id -> its mask (H, W) bool at ``position``."""
-        mask = masks[position]
-        if mask.shape != size:
-            raise BadInput(
-                f"{_mask_of(position)} has {_by(mask.shape)} pixels, its frame {_by(size)}; export both at one size"
-            )
-        return {object_id: mask == object_id for object_id in object_ids(mask)}
-
-    def _new(
-        self, object_id: int, small: Tensor, mask: Tensor, position: int, earlier: AdaptedObject | None
+    def _begin(
+        self, object_id: int, position: int, small: Tensor, mask: Tensor, before: AdaptedObject | None
     ) -> AdaptedObject:
-        """An object with a model that holds the initialization, to learn from its first and this mask."""
+        """An object with a model that holds the initialization, to learn from its first mask and this one.
+
+        Args:
+            object_id, position: of the object, and of the frame.
+            small: (3, h, w) uint8, the frame at the model's input size.
+            mask: (H, W) bool, given in this frame.
+            before: the same object before, where this mask corrects it.
+        """
         began = time.perf_counter()
-        own = resized(mask.to(torch.uint8), *self._sides)
-        given = (*(earlier.given[:1] if earlier else ()), LabelledFrame(small, own))
+        frame = LabelledFrame(small, resize(mask.to(torch.uint8), *self._sides))
+        given = (*(before.given[:1] if before else ()), frame)
         model = self.optimization.model().to(self.device)
-        box = _tight_box(own)
+        box = tight_box(frame.mask)
         recent = deque[LabelledFrame | None](maxlen=self.config.online_frames)
         new = AdaptedObject(object_id, position, model, given, box, box, recent)
-        if earlier is not None:
-            new.fine_tuning_seconds = earlier.fine_tuning_seconds
-            new.adaptation_seconds, new.segmentation_seconds = earlier.adaptation_seconds, earlier.segmentation_seconds
-            new.undone = earlier.undone
+        if before is not None:
+            new.fine_tuning_seconds = before.fine_tuning_seconds
+            new.adaptation_seconds, new.segmentation_seconds = before.adaptation_seconds, before.segmentation_seconds
+            new.diverged_adaptations = before.diverged_adaptations
         new.fine_tuning_seconds += time.perf_counter() - began
         return new
 
@@ -254,52 +214,22 @@ class OneShotSegmenter:
         return [self.optimization.initialization[name].to(self.device) for name, _ in model.named_parameters()]
 
 
-def jittered_boxes(box: Tensor, count: int, size: tuple[int, int], draws: torch.Generator) -> Tensor:
-    """Copies of a box with each side moved outwards by up to a tenth of the box's extent, as the release does.
-
-    Args:
-        box: (4,) float, x0 y0 x1 y1, on the CPU.
-        count: number of copies.
-        size: (H, W) to clamp to.
-        draws: CPU generator.
-
-    Returns:
-        (count, 4) float.
-    """
-    amounts = torch.rand((count, 4), generator=draws) * 0.1
-    width, height = box[2] - box[0], box[3] - box[1]
-    outwards = torch.stack((-width, -height, width, height))
-    return clip_boxes_to_image(box + amounts * outwards, size)  # type: ignore[no-any-return]
+def _split(mask: Tensor, position: int, size: tuple[int, int]) -> dict[int, Tensor]:
+    """Object id -> its mask (H, W) bool, of the mask (H, W) uint8 that is given at ``position``."""
+    if mask.shape != size:
+        raise BadInput(
+            f"{_mask_of(position)} has {size_text(mask.shape)} pixels, its frame {size_text(size)}; "
+            "export both at one size"
+        )
+    return {object_id: mask == object_id for object_id in object_ids(mask)}
 
 
-def _same(adapted: AdaptedObject | None, position: int, alive: AdaptedObject | None) -> AdaptedObject | None:
-    """An object of an earlier pass, as at the start of one, where it is what is looked for: not after a correction."""
-    if adapted is None or alive is not None or adapted.start != position or len(adapted.given) > 1:
+def _resume(earlier: AdaptedObject | None, position: int) -> AdaptedObject | None:
+    """The object of an earlier pass at its start, unless it began elsewhere or has learned from a correction."""
+    if earlier is None or earlier.start != position or len(earlier.given) > 1:
         return None
-    adapted.start_box = adapted.box = _tight_box(adapted.given[-1].mask)
-    adapted.recent.clear()
-    adapted.adaptation_seconds = adapted.segmentation_seconds = 0.0
-    adapted.undone = 0
-    return adapted
-
-
-def _tight_box(mask: Tensor) -> Tensor | None:
-    """(H, W) -> (4,) float x0 y0 x1 y1 around what is not 0, ends one beyond it; None where all is 0."""
-    ys, xs = torch.where(mask)
-    if len(ys) == 0:
-        return None
-    return torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).float()
-
-
-def _scaled(box: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
-    """A box (4,) in pixels of a frame of ``size`` (H, W), in pixels of one of another size."""
-    return box * box.new_tensor([to[1] / size[1], to[0] / size[0]] * 2)
-
-
-def _by(size: Iterable[int]) -> str:
-    """(H, W) as people write it."""
-    height, width = size
-    return f"{width}x{height}"
+    earlier.rewind()
+    return earlier
 
 
 def _mask_of(position: int) -> str:

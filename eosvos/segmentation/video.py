@@ -7,21 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import av
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
-from eosvos.data.augment import resized
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.clip import Clip, ClipFrame
 from eosvos.errors import BadInput
-from eosvos.figures.contact_sheet import contact_sheet
+from eosvos.figures.clip_pictures import ClipSheet, OverlayVideo
 from eosvos.figures.overlay import overlay
 from eosvos.files import locked, write_whole
 from eosvos.segmentation.adaptation import AdaptedObject
@@ -30,12 +24,7 @@ from eosvos.segmentation.one_shot import OneShotSegmenter
 RESULT = "segmentation.json"
 MASKS, OVERLAY, SHEET = "masks", "overlay.mp4", "contact_sheet.png"
 WRITTEN = (MASKS, OVERLAY, SHEET, RESULT)
-"""What a result is, the file that says it is whole the last."""
-SHEET_FRAMES, SHEET_COLUMNS = 12, 4
-SHEET_CELL = 180, 320
-"""Shorter and longer side of a frame on the sheet, at most."""
-TIME_BASE = Fraction(1, 90_000)
-"""Of the overlay video: the usual one of MPEG."""
+"""All that a result holds; the last file says that the result is whole."""
 
 
 def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
@@ -63,19 +52,19 @@ def check_out(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
 
 
 def _partial_of(out: Path) -> Path:
-    """The folder beside ``out`` to work in."""
+    """The folder beside ``out`` that a run works in."""
     return out.with_name(f"{out.name}.partial")
 
 
 def _names(folder: Path) -> set[str]:
-    """Of what is in a folder, but for hidden files and what else file managers leave there."""
+    """Names in a folder, without hidden files and others that file managers leave there."""
     if not folder.is_dir():
         return set()
     return {path.name for path in folder.iterdir() if path.name[0] != "."} - {"Thumbs.db", "desktop.ini"}
 
 
 def _is_half_replaced(out: Path) -> bool:
-    """Whether a run ended while it replaced ``out``: no result is there any more, the new one is still beside it."""
+    """Whether a run ended while it replaced ``out``: the old result is gone, the new one is still beside it."""
     return (_partial_of(out) / RESULT).is_file() and not (out / RESULT).exists()
 
 
@@ -91,14 +80,14 @@ def _partial(out: Path) -> Iterator[Path]:
         if ours is False:
             raise BadInput(f"{partial}: another run is writing there; wait for it, or give another --out")
         if _is_half_replaced(out):
-            _empty(out)  # before what tells that its files are ours
+            _empty(out)  # first, as the result file in the other folder tells that these files are ours
         _empty(partial)
         (partial / MASKS).mkdir()
         yield partial
 
 
 def _empty(folder: Path) -> None:
-    """Removes what a result has, the file that says it is whole the first."""
+    """Removes a result, first the file that says that it is whole."""
     for name in reversed(WRITTEN):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
@@ -116,6 +105,24 @@ def _replace(partial: Path, out: Path) -> None:
     shutil.rmtree(partial)
 
 
+@dataclass(frozen=True)
+class Reporting:
+    """What is told of a run.
+
+    Attributes:
+        facts: what was run, for the JSON file.
+        on_step: called with an object's id and the number of its fine-tuning steps, after each.
+        on_frame: called with the number of frames that are done, after each.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    on_step: Callable[[int, int], None] = lambda object_id, steps: None
+    on_frame: Callable[[int], None] = lambda frames: None
+
+
+SILENT = Reporting()
+
+
 def segment_clip(
     segmenter: OneShotSegmenter,
     clip: Clip,
@@ -123,9 +130,7 @@ def segment_clip(
     out: Path,
     T: int,
     time_budget: float = math.inf,
-    facts: Mapping[str, Any] | None = None,
-    on_step: Callable[[int, int], None] = lambda object_id, steps: None,
-    on_frame: Callable[[int], None] = lambda frames: None,
+    reporting: Reporting = SILENT,
 ) -> dict[str, Any]:
     """Segments a clip and writes ``out`` when all is done, in place of the result that was there.
 
@@ -139,9 +144,7 @@ def segment_clip(
         out: folder, whose ``check_out`` went well.
         T: fine-tuning steps.
         time_budget: as in ``OneShotSegmenter.segment``.
-        facts: for the JSON file: what was run.
-        on_step: as in ``OneShotSegmenter.segment``.
-        on_frame: called with the number of frames done, after each.
+        reporting: what the JSON file says of the run, and who is told how far it is.
 
     Returns:
         what the JSON file holds: ``seconds``, per object and for the whole, ``objects``, ``frames`` with boxes and
@@ -155,9 +158,9 @@ def segment_clip(
         source = _Source(clip.read())
         adapted: dict[int, AdaptedObject] = {}
         frames: list[dict[str, Any]] = []
-        sheet, output = _Sheet(), 0.0
-        with _Video(partial / OVERLAY, clip.size) as video:
-            for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=on_step):
+        sheet, output = ClipSheet(), 0.0
+        with OverlayVideo(partial / OVERLAY, clip.size) as video:
+            for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=reporting.on_step):
                 start, frame = time.perf_counter(), source.frame
                 (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
                 painted = overlay(frame.image, result.mask)
@@ -165,14 +168,14 @@ def segment_clip(
                 sheet.add(frame.name, painted)
                 frames.append({"name": frame.name, "boxes": result.boxes, "scores": result.scores})
                 output += time.perf_counter() - start
-                on_frame(len(frames))
+                reporting.on_frame(len(frames))
         start = time.perf_counter()
         sheet.image().save(partial / SHEET)
         output += time.perf_counter() - start
         report = {
-            **(facts or {}),
+            **reporting.facts,
             "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
-            "objects": {str(own.id): _of_object(own) for own in adapted.values()},
+            "objects": {str(one.id): _describe(one) for one in adapted.values()},
             "frames": frames,
         }
         (partial / RESULT).write_text(json.dumps(report, indent=1))
@@ -180,11 +183,11 @@ def segment_clip(
         return report
 
 
-def _of_object(adapted: AdaptedObject) -> dict[str, Any]:
+def _describe(adapted: AdaptedObject) -> dict[str, Any]:
     return {
         "steps": adapted.steps,
         "state": adapted.state,
-        "undone_adaptations": adapted.undone,
+        "undone_adaptations": adapted.diverged_adaptations,
         "fine_tuning_seconds": adapted.fine_tuning_seconds,
         "adaptation_seconds": adapted.adaptation_seconds,
         "inference_seconds": adapted.segmentation_seconds,
@@ -192,11 +195,11 @@ def _of_object(adapted: AdaptedObject) -> dict[str, Any]:
 
 
 def _seconds(adapted: Mapping[int, AdaptedObject], source: float, output: float, total: float) -> dict[str, float]:
-    """Of each part; ``other`` is resizing, merging and whatever else is not one object's."""
+    """Seconds by part; ``other`` is resizing, merging and whatever else is not one object's."""
     parts = {
-        "fine_tuning": sum(own.fine_tuning_seconds for own in adapted.values()),
-        "adaptation": sum(own.adaptation_seconds for own in adapted.values()),
-        "inference": sum(own.segmentation_seconds for own in adapted.values()),
+        "fine_tuning": sum(one.fine_tuning_seconds for one in adapted.values()),
+        "adaptation": sum(one.adaptation_seconds for one in adapted.values()),
+        "inference": sum(one.segmentation_seconds for one in adapted.values()),
         "input": source,
         "output": output,
     }
@@ -217,59 +220,3 @@ class _Source(Iterator[Tensor]):
         self.frame = next(self._frames)
         self.seconds += time.perf_counter() - start
         return self.frame.image
-
-
-class _Video:
-    """An mp4 file that any player shows, with the times of the frames as they were."""
-
-    def __init__(self, path: Path, size: tuple[int, int]) -> None:
-        self._container = av.open(str(path.absolute()), "w")
-        self._stream = self._container.add_stream("libx264", options={"crf": "20", "preset": "veryfast"})
-        # 4:2:0 needs even sides; an odd one repeats its last row or column.
-        self._padding = [(0, 0), (0, size[0] % 2), (0, size[1] % 2)]
-        self._stream.height, self._stream.width = size[0] + size[0] % 2, size[1] + size[1] % 2
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = self._stream.codec_context.time_base = TIME_BASE
-        self._last = -1
-
-    def add(self, image: Tensor, seconds: Fraction) -> None:
-        """The next frame, (3, H, W) uint8."""
-        pixels = np.pad(image.numpy(), self._padding, mode="edge").transpose(1, 2, 0)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        self._last = max(round(seconds / TIME_BASE), self._last + 1)  # times must rise
-        frame.pts, frame.time_base = self._last, TIME_BASE
-        self._container.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> "_Video":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-
-
-@dataclass
-class _Sheet:
-    """Frames spread evenly over a clip whose length nobody knows: every second one goes when there are too many."""
-
-    stride: int = 1
-    seen: int = 0
-    kept: list[tuple[str, Tensor]] = field(default_factory=list)
-
-    def add(self, name: str, image: Tensor) -> None:
-        if self.seen % self.stride == 0:
-            self.kept.append((name, resized(image, *SHEET_CELL)))
-            if len(self.kept) > 2 * SHEET_FRAMES:
-                self.kept = self.kept[::2]
-                self.stride *= 2
-        self.seen += 1
-
-    def image(self) -> Image.Image:
-        """A sheet of ``SHEET_FRAMES`` at most, first and last of those kept among them; each row starts with a name."""
-        places = np.linspace(0, len(self.kept) - 1, min(SHEET_FRAMES, len(self.kept))).round().astype(int)
-        chosen = [self.kept[place] for place in places]
-        rows = [chosen[k : k + SHEET_COLUMNS] for k in range(0, len(chosen), SHEET_COLUMNS)]
-        return contact_sheet([(row[0][0], [image for _, image in row]) for row in rows])

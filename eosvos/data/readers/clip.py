@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eosvos.data.sequence import UNREADABLE, decode_image, unreadable_reason
+from eosvos.data.sequence import UNREADABLE, decode_image, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -53,7 +53,7 @@ class Clip:
     read: Callable[[], Iterator[ClipFrame]]
 
     def position(self, name: str) -> int | None:
-        """Of the frame called ``name``, or None where no frame has that name.
+        """Position of the frame called ``name``, or None where no frame has that name.
 
         In a video file it is the number at the end of the name, and the first frame is 0: ``00012`` and ``frame_12``
         are the thirteenth.
@@ -65,7 +65,7 @@ class Clip:
 
 
 def frame_name(position: int) -> str:
-    """Of a frame of a video file: 00000, 00001, ..."""
+    """Name of a frame of a video file: 00000, 00001, ..."""
     return f"{position:05d}"
 
 
@@ -105,7 +105,7 @@ def _container(path: Path) -> "av.container.InputContainer":
 
 
 def _stream(container: "av.container.InputContainer") -> "av.VideoStream":
-    """The video itself, not an attached picture."""
+    """The stream of the video, not of an attached picture."""
     stream = container.streams.best("video")
     assert isinstance(stream, av.VideoStream)
     return stream
@@ -135,7 +135,7 @@ def _video_frames(path: Path) -> Iterator[ClipFrame]:
 def _open_folder(path: Path) -> Clip:
     files = sorted(
         (file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS and not file.name.startswith(".")),
-        key=lambda file: natural(file.name),
+        key=lambda file: natural_order(file.name),
     )
     if not files:
         raise BadInput(f"{path}: a folder without frames; it needs images ({', '.join(IMAGE_ENDINGS)})")
@@ -148,7 +148,7 @@ def _open_folder(path: Path) -> Clip:
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise BadInput(
-                f"{file}: has {size[1]}x{size[0]} pixels, {files[0].name} has {sizes[0][1]}x{sizes[0][0]}; "
+                f"{file}: has {size_text(size)} pixels, {files[0].name} has {size_text(sizes[0])}; "
                 "export all frames at one size"
             )
 
@@ -163,14 +163,14 @@ def _open_folder(path: Path) -> Clip:
     return Clip(path, sizes[0], len(files), names, read)
 
 
-def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    """Sorts names by the numbers in them: frame2 before frame10."""
+def natural_order(name: str) -> tuple[list[tuple[bool, int, str]], str]:
+    """A key that sorts names by the numbers in them: frame2 before frame10."""
     parts = re.findall(r"\d+|\D+", name)
     return [(part[0].isdecimal(), int(part) if part[0].isdecimal() else 0, part) for part in parts], name
 
 
 def _size(file: Path) -> tuple[int, int]:
-    """(H, W) as ``decode_image`` gives it, by the header alone."""
+    """(H, W) of the image that ``decode_image`` makes of a file, by the header alone."""
     try:
         with Image.open(file) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow turned that

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eosvos.data.readers.clip import Clip, frame_name, natural
-from eosvos.data.sequence import UNREADABLE, object_ids, unreadable_reason
+from eosvos.data.readers.clip import Clip, frame_name, natural_order
+from eosvos.data.sequence import UNREADABLE, object_ids, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
 VOID = 255
@@ -69,7 +69,7 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
     """
     if path.is_dir():
         files: dict[int, Path] = {}
-        for file in sorted(path.iterdir(), key=lambda file: natural(file.name)):
+        for file in sorted(path.iterdir(), key=lambda file: natural_order(file.name)):
             if file.suffix.lower() != ".png" or file.name.startswith("."):
                 continue
             position = clip.position(file.stem)
@@ -93,13 +93,13 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
         mask = read_mask(file)
         if mask.shape != clip.size:
             raise BadInput(
-                f"{file}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, {clip.source} has "
-                f"{clip.size[1]}x{clip.size[0]}; export both at one size"
+                f"{file}: the mask has {size_text(mask.shape)} pixels, {clip.source} has {size_text(clip.size)}; "
+                "export both at one size"
             )
-        own = tuple(i for i in object_ids(mask) if corrections or i not in seen)
-        seen.update(own)
-        if own:
-            ids[position] = own
+        objects = tuple(i for i in object_ids(mask) if corrections or i not in seen)
+        seen.update(objects)
+        if objects:
+            ids[position] = objects
     if not ids:
         raise BadInput(f"{path}: a mask with no object; draw at least one value above 0 into it")
     return MaskFiles(files, ids)
@@ -108,7 +108,7 @@ def open_masks(path: Path, clip: Clip, corrections: bool = True) -> MaskFiles:
 def read_mask(file: Path) -> Tensor:
     """An image as object ids, (H, W) uint8.
 
-    The values of a palette image are ids, but for 255, which is nobody's. So are those of a gray image, unless the
+    The values of a palette image are ids, but for 255, which is void. So are those of a gray image, unless the
     largest possible value is among them: then it is black and white, and any value above 0 is object 1. A palette image
     is such an image where its palette has grays alone and it shows white, but no small ids. Colours must be gray, too;
     what is transparent is background.

@@ -23,7 +23,7 @@ SPLITS = {"train": 0, "held": 1}  # part of every seed, so that no held sequence
 
 _HARMONICS = (2, 3, 4, 5)  # of an object's contour; the first would only move it
 _MIN_FIRST_AREA = 0.015  # of the frame, visible in the first frame, for up to three objects
-_MIN_VISIBLE = 0.3  # of the object's own area, in every later frame
+_MIN_VISIBLE = 0.3  # of what the object covers where nothing hides it, in every later frame
 _ATTEMPTS = 40  # most sequences pass the two checks within three
 
 
@@ -46,7 +46,7 @@ class SyntheticSettings:
 
 @dataclass(frozen=True)
 class _Render:
-    """Position -> encoded frame; the whole sequence is rendered at the first call and the last few are kept."""
+    """Position -> encoded frame. The first call renders the whole sequence; a few sequences stay in memory."""
 
     split: str
     index: int
@@ -54,7 +54,7 @@ class _Render:
     seed: int
 
     def __call__(self, position: int) -> EncodedFrame:
-        return _encoded(self)[position]
+        return _encode(self)[position]
 
 
 def synthetic(split: str, sequences: int, settings: SyntheticSettings | None = None, seed: int = 0) -> list[Sequence]:
@@ -87,7 +87,7 @@ def synthetic(split: str, sequences: int, settings: SyntheticSettings | None = N
 
 
 @lru_cache(maxsize=4)
-def _encoded(which: _Render) -> tuple[EncodedFrame, ...]:
+def _encode(which: _Render) -> tuple[EncodedFrame, ...]:
     images, masks = render(which.split, which.index, which.settings, which.seed)
     source = f"synthetic {which.split}-{which.index:05d} (seed {which.seed})"
     encoded = []
@@ -111,8 +111,8 @@ def render(
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, SPLITS[split], index, attempt))
         blobs = _draw_blobs(rng, settings)
-        masks, own_areas = _stack(blobs, settings)
-        if _fair(masks, own_areas, settings):
+        masks, whole_areas = _stack(blobs, settings)
+        if _shows_all(masks, whole_areas, settings):
             break
     images = _background(rng, settings)
     for blob, texture in zip(blobs, draw_look_alikes(rng, settings.objects), strict=True):
@@ -150,7 +150,7 @@ def _draw_blobs(rng: np.random.Generator, settings: SyntheticSettings) -> list[_
     size, count = settings.size, settings.objects
     time = np.arange(settings.frames)
     radii = rng.uniform(0.115, 0.185, count) * size * min(1.0, 3 / count) ** 0.5
-    starts = _apart(rng, radii, size)
+    starts = _draw_places(rng, radii, size)
     blobs = []
     for number, radius, start in zip(rng.permutation(count) + 1, radii, starts, strict=True):
         direction = rng.uniform(0, 2 * np.pi)
@@ -170,7 +170,7 @@ def _draw_blobs(rng: np.random.Generator, settings: SyntheticSettings) -> list[_
     return blobs
 
 
-def _apart(rng: np.random.Generator, radii: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+def _draw_places(rng: np.random.Generator, radii: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Starting places (objects, 2) as y, x: each the best of a few draws by its gap to the earlier ones."""
     places: list[NDArray[np.float64]] = []
     for radius in radii:
@@ -213,7 +213,7 @@ def _rasterize(
 
 
 def _stack(blobs: list[_Blob], settings: SyntheticSettings) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Masks (frames, size, size) uint8 with later blobs on top, and own areas (frames, objects) by id."""
+    """Masks (frames, size, size) uint8, later blobs on top, and areas (frames, objects) of the whole objects by id."""
     masks = np.zeros((settings.frames, settings.size, settings.size), np.uint8)
     areas = np.zeros((settings.frames, settings.objects), np.int64)
     for blob in blobs:
@@ -224,12 +224,12 @@ def _stack(blobs: list[_Blob], settings: SyntheticSettings) -> tuple[NDArray[np.
     return masks, areas
 
 
-def _fair(masks: NDArray[np.uint8], own_areas: NDArray[np.int64], settings: SyntheticSettings) -> bool:
+def _shows_all(masks: NDArray[np.uint8], whole_areas: NDArray[np.int64], settings: SyntheticSettings) -> bool:
     """Whether the first frame shows enough of every object to learn it, and no later frame hides one."""
-    objects = own_areas.shape[1]
+    objects = whole_areas.shape[1]
     visible = np.stack([(masks == number).sum(axis=(1, 2)) for number in range(1, objects + 1)], axis=1)
     enough = _MIN_FIRST_AREA * settings.size**2 * min(1.0, 3 / objects)
-    return bool((visible[0] >= enough).all() and (visible >= _MIN_VISIBLE * own_areas).all())
+    return bool((visible[0] >= enough).all() and (visible >= _MIN_VISIBLE * whole_areas).all())
 
 
 def _background(rng: np.random.Generator, settings: SyntheticSettings) -> Floats:

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from eosvos.data import augment
-from eosvos.data.augment import TaskFrames, input_size, resized, task_frames
+from eosvos.data.augment import LabelledFrame, TaskFrames, task_frames
 from eosvos.data.config import AugmentationConfig
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.data.tasks import MIN_AREA, Donor, Task
@@ -116,7 +116,7 @@ def test_image_and_mask_move_together(sequences: tuple[Sequence, ...], index: in
         assert _disagreement(mask, _near(image, HOST)) < 0.12  # a pixel's width along the border
 
 
-def test_each_frame_has_its_own_warp_and_shares_its_flip_and_colours(sequences: tuple[Sequence, ...]) -> None:
+def test_each_frame_has_another_warp_and_shares_its_flip_and_colours(sequences: tuple[Sequence, ...]) -> None:
     same = (_sequence("same", HOST, [(4, 6, 20, 18)] * 2, (HEIGHT, WIDTH)),)
     warped = _frames(same, _task(), replace(GEOMETRY, flip=0))
     assert not torch.equal(warped.train_masks[0], warped.test_masks[0])
@@ -176,7 +176,7 @@ def test_a_pasted_distractor_is_cut_out_of_the_target(sequences: tuple[Sequence,
         assert int(mask.sum()) >= 0.4 * int(whole.sum())
 
 
-def test_pasted_objects_land_all_over_the_frame(sequences: tuple[Sequence, ...]) -> None:
+def test_pasted_objects_are_all_over_the_frame(sequences: tuple[Sequence, ...]) -> None:
     centres = []
     for index in range(40):
         for _, mask in _both(_frames(sequences, _task(index, 1, True), IDENTITY)):
@@ -202,9 +202,9 @@ def test_a_warp_that_loses_the_object_is_left_out(
 ) -> None:
     tries: list[int] = []
 
-    def lost(image: Tensor, mask: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    def lost(frame: LabelledFrame, *rest: Any) -> LabelledFrame:
         tries.append(1)
-        return image * 0, mask * 0
+        return LabelledFrame(frame.image * 0, frame.mask * 0)
 
     monkeypatch.setattr(augment, "_warp", lost)
     plain = _frames(sequences, _task(), IDENTITY)
@@ -228,7 +228,7 @@ def test_several_frames_of_each_kind(sequences: tuple[Sequence, ...]) -> None:
     assert frames.test_images.shape == (3, 3, HEIGHT, WIDTH)
     assert frames.test_masks.shape == (3, HEIGHT, WIDTH)
     everything = [*frames.train_images, *frames.test_images]
-    assert not any(torch.equal(a, b) for i, a in enumerate(everything) for b in everything[:i])  # each its own warp
+    assert not any(torch.equal(a, b) for i, a in enumerate(everything) for b in everything[:i])  # no warp twice
     packed = save({field.name: getattr(frames, field.name) for field in fields(frames)})  # as the stream sends them
     assert all(torch.equal(value, getattr(frames, name)) for name, value in load(packed).items())
 
@@ -244,49 +244,6 @@ def test_a_distractor_that_covers_everything_is_not_pasted() -> None:
         assert int(frames.train_masks[0].sum()) >= 0.4 * 36
         seen += int(torch.equal(frames.train_images[0], sequences[0].frame(0)[0]))
     assert seen < 10  # at other places it hides less
-
-
-SIZES = [
-    ((480, 854), 240, 480, (240, 427)),
-    ((854, 480), 240, 480, (427, 240)),
-    ((480, 854), 800, 1333, (749, 1333)),
-    ((128, 128), 128, 256, (128, 128)),
-    ((10, 1000), 240, 480, (5, 480)),
-    ((1, 5000), 240, 480, (1, 480)),
-]
-
-
-@pytest.mark.parametrize(("size", "short", "long", "expected"), SIZES)
-def test_input_size(size: tuple[int, int], short: int, long: int, expected: tuple[int, int]) -> None:
-    assert input_size(size, short, long) == expected
-    image, mask = torch.zeros((3, *size), dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
-    assert resized(image, short, long).shape == (3, *expected)
-    assert resized(mask, short, long).shape == expected
-
-
-def test_resizing_keeps_image_and_mask_aligned() -> None:
-    mask = torch.zeros((96, 160), dtype=torch.uint8)
-    mask[30:70, 50:110] = 2
-    mask[40:60, 60:80] = 1
-    image = (mask * 100)[None].repeat(3, 1, 1)
-    for short in (48, 61, 192):
-        small_image, small_mask = resized(image, short, 1000), resized(mask, short, 1000)
-        assert set(small_mask.unique().tolist()) == {0, 1, 2}
-        assert float((small_image[0] / 100 - small_mask).abs().mean()) < 0.03
-    assert torch.equal(resized(image, 96, 1000), image)
-    assert torch.equal(resized(mask, 96, 1000), mask)
-    assert torch.equal(resized(mask, 192, 1000), mask.repeat_interleave(2, 0).repeat_interleave(2, 1))
-
-
-def test_a_thin_object_is_still_there_at_a_smaller_size() -> None:
-    bar = torch.zeros((480, 854), dtype=torch.uint8)
-    bar[201:204, 100:240] = 1  # in none of the rows that the nearest pixels of 128 rows are in
-    small = resized(bar, 128, 256)
-    assert small.unique().tolist() == [0, 1]
-    ys, xs = torch.where(small > 0)
-    assert set(ys.tolist()) <= {53, 54}
-    assert (int(xs.min()), int(xs.max())) == (26, 64)
-    assert not resized(torch.zeros_like(bar), 128, 256).any()
 
 
 def test_a_frame_that_does_not_show_the_object(

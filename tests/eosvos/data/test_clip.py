@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from eosvos.data.readers.clip import natural, open_clip
+from eosvos.data.readers.clip import natural_order, open_clip
 from eosvos.errors import BadInput
 
 Pixels = NDArray[np.uint8]
@@ -245,4 +245,4 @@ def test_a_video_that_breaks_off(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 10**6), unique=True), st.text("ab_-", max_size=5))
 def test_natural_order(numbers: list[int], prefix: str) -> None:
     names = [f"{prefix}{number}" for number in numbers]
-    assert sorted(names, key=natural) == [f"{prefix}{number}" for number in sorted(numbers)]
+    assert sorted(names, key=natural_order) == [f"{prefix}{number}" for number in sorted(numbers)]

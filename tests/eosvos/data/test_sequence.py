@@ -51,6 +51,6 @@ def test_damaged_chunk_of_a_mask() -> None:
 def test_thinned(frames: int, count: int, expected: list[int]) -> None:
     names = tuple(f"{position:05d}" for position in range(frames))
     whole = Sequence("made", "up", names, False, lambda position: EncodedFrame(b"", None, str(position), ""))
-    thin = whole.thinned(count)
+    thin = whole.thin(count)
     assert thin.frame_names == tuple(names[position] for position in expected)
     assert [thin.read(position).image_source for position in range(len(thin))] == [str(p) for p in expected]

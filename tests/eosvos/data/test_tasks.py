@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
-from eosvos.data.tasks import MIN_AREA, Task, Visible, held_out_sequences, learnable, plan, plan_epoch, share
+from eosvos.data.tasks import MIN_AREA, Task, Visible, held_out_sequences, learnable, plan, plan_epoch, worker_tasks
 from eosvos.errors import BadInput
 
 FRAMES = st.lists(st.integers(0, 30), min_size=1, max_size=6, unique=True).map(lambda f: tuple(sorted(f)))
@@ -77,7 +77,7 @@ def test_workers_share_the_tasks_of_one(
     visible: list[Visible], config: PlanConfig, seed: int, meta_batch: int, workers: int
 ) -> None:
     whole = _steps(visible, config, seed, meta_batch, 2, 7)
-    shares = [list(share(iter(whole), meta_batch, worker, workers)) for worker in range(workers)]
+    shares = [list(worker_tasks(iter(whole), meta_batch, worker, workers)) for worker in range(workers)]
     for worker, tasks in enumerate(shares):
         assert [task.position for task in tasks] == sorted(task.position for task in tasks)
         for step in range(2, 7):
@@ -188,7 +188,7 @@ def test_sequences_that_are_left_out_are_in_no_task(tmp_path: Path) -> None:
     assert {task.sequence for task in tasks} == {task.donor.sequence for task in tasks if task.donor} == {0, 2}
     targets = [task.target for task in tasks]
     for task, (sequence, object_id, frames) in zip(tasks, targets, strict=True):
-        own = task.donor if task.donor and task.donor.is_target else task
-        assert (sequence, object_id, frames) == (own.sequence, own.object_id, own.frames)
+        target = task.donor if task.donor and task.donor.is_target else task
+        assert (sequence, object_id, frames) == (target.sequence, target.object_id, target.frames)
     assert any(task.donor and task.donor.is_target for task in tasks)
     assert not all(task.donor and task.donor.is_target for task in tasks)

@@ -30,7 +30,7 @@ def rows(scores: tuple[float, ...], fps: tuple[float | None, ...], rate: float |
 
 META = rows((0.68, 0.681, 0.704, 0.711, 0.714), (7.24, 4.97, 3.28, 2.39, 1.17))
 PARENT = rows((0.676, 0.684, 0.701, 0.708, 0.7137), (11.7, 9.87, 5.6, 3.64, 1.56))
-OWN = {"meta-learned": META, "parent": PARENT}
+OURS = {"meta-learned": META, "parent": PARENT}
 
 
 def points(axes: Axes) -> dict[str, np.ndarray]:
@@ -51,12 +51,12 @@ def test_one_curve_per_rate() -> None:
 
 @pytest.mark.parametrize("published", [published_on(DAVIS_2016), at_davis_2016_speed(published_on(DAVIS_2017))])
 def test_accuracy_speed(unreadable: Unreadable, published: tuple[Any, ...]) -> None:
-    figure = accuracy_speed(OWN, published)
+    figure = accuracy_speed(OURS, published)
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     found = points(axes)
-    for own, colour in zip(OWN.values(), SERIES, strict=False):
-        np.testing.assert_allclose(found[colour], [(row["fps"], 100 * row["j_and_f"]) for row in own])
+    for curve, colour in zip(OURS.values(), SERIES, strict=False):
+        np.testing.assert_allclose(found[colour], [(row["fps"], 100 * row["j_and_f"]) for row in curve])
     np.testing.assert_allclose(found[INK], [(row.fps, row.j_and_f) for row in published])
     names = [text.get_text() for text in axes.texts]
     assert {row.name + ("†" if row.ensemble else "") for row in published} < set(names)
@@ -69,7 +69,7 @@ def test_accuracy_speed(unreadable: Unreadable, published: tuple[Any, ...]) -> N
 
 
 def test_labels_are_near_their_points() -> None:
-    figure = accuracy_speed(OWN, published_on(DAVIS_2016))
+    figure = accuracy_speed(OURS, published_on(DAVIS_2016))
     figure.draw_without_rendering()
     (axes,) = figure.axes
     named = {row.name: (row.fps, row.j_and_f) for row in published_on(DAVIS_2016)}
@@ -105,23 +105,23 @@ def test_any_speed_has_numbers_on_its_axis(
 
 
 def test_a_curve_has_one_colour_in_both_figures() -> None:
-    own = {"untimed": rows((0.4,), (None,)), "timed": META}
-    for figure in (accuracy_speed(own), accuracy_and_speed_over_steps(own)):
+    ours = {"untimed": rows((0.4,), (None,)), "timed": META}
+    for figure in (accuracy_speed(ours), accuracy_and_speed_over_steps(ours)):
         (last,) = (text for text in figure.axes[-1].texts if text.get_text().startswith("timed"))
         assert to_hex(last.get_color()) == SERIES[1]
 
 
 def test_over_steps(unreadable: Unreadable) -> None:
-    figure = accuracy_and_speed_over_steps(OWN)
+    figure = accuracy_and_speed_over_steps(OURS)
     accuracy, speed = figure.axes
-    for own, colour in zip(OWN.values(), SERIES, strict=False):
-        np.testing.assert_allclose(points(accuracy)[colour], [(row["T"], 100 * row["j_and_f"]) for row in own])
-        np.testing.assert_allclose(points(speed)[colour], [(row["T"], row["fps"]) for row in own])
+    for curve, colour in zip(OURS.values(), SERIES, strict=False):
+        np.testing.assert_allclose(points(accuracy)[colour], [(row["T"], 100 * row["j_and_f"]) for row in curve])
+        np.testing.assert_allclose(points(speed)[colour], [(row["T"], row["fps"]) for row in curve])
     bars = [bar for bar in accuracy.collections if isinstance(bar, LineCollection)]
-    for own, bar in zip(OWN.values(), bars, strict=True):
+    for curve, bar in zip(OURS.values(), bars, strict=True):
         ends = np.array([segment[:, 1] for segment in bar.get_segments()])
-        np.testing.assert_allclose(ends, [(100 * row["j_and_f"] - 3, 100 * row["j_and_f"] + 3) for row in own])
-    assert {text.get_text() for text in accuracy.texts} == {text.get_text() for text in speed.texts} == set(OWN)
+        np.testing.assert_allclose(ends, [(100 * row["j_and_f"] - 3, 100 * row["j_and_f"] + 3) for row in curve])
+    assert {text.get_text() for text in accuracy.texts} == {text.get_text() for text in speed.texts} == set(OURS)
     assert speed.get_ylim()[0] == 0
     assert speed.get_xticks().tolist() == list(STEPS)
     assert [label.get_text() for label in speed.get_xticklabels()] == ["0", "1", "5", "10", "30"]

@@ -48,12 +48,12 @@ def test_crowded_points(axes: Axes, unreadable: Unreadable, seed: int) -> None:
     inside = axes.get_window_extent().padded(0.5)
     on_line = axes.transData.transform(line[0] + (line[1] - line[0]) * np.linspace(0, 1, 500)[:, None])
     for text, place in zip(written, axes.transData.transform(points), strict=True):
-        own = Text.get_window_extent(text)
-        assert inside.contains(own.x0, own.y0)
-        assert inside.contains(own.x1, own.y1)
+        box = Text.get_window_extent(text)
+        assert inside.contains(box.x0, box.y0)
+        assert inside.contains(box.x1, box.y1)
         for x, y in (*axes.transData.transform(points), *on_line):  # a mark is CLEARANCE wide to each side
-            assert not own.padded(CLEARANCE).contains(x, y)
-        gap = np.hypot(*np.maximum(0, np.maximum(own.min - place, place - own.max)))
+            assert not box.padded(CLEARANCE).contains(x, y)
+        gap = np.hypot(*np.maximum(0, np.maximum(box.min - place, place - box.max)))
         assert gap <= DISTANCES[-1] * axes.figure.dpi / 72 + 1
 
 

@@ -16,8 +16,8 @@ def test_rates_of_many_tensors_and_of_one(lowest: float) -> None:
         (axes,) = learned_rates(rates, start).axes
         dots = [line for line in axes.lines if line.get_marker() == "."]
         drawn = {float(x): float(y) for line in dots for x, y in zip(*line.get_data(), strict=True)}
-        assert [drawn[place] for place in sorted(drawn)] == [float(np.median(own)) for own in rates.values()]
-        assert axes.get_yscale() == ("log" if min(own.min() for own in rates.values()) > 0 else "symlog")
+        assert [drawn[place] for place in sorted(drawn)] == [float(np.median(values)) for values in rates.values()]
+        assert axes.get_yscale() == ("log" if min(values.min() for values in rates.values()) > 0 else "symlog")
 
 
 def test_without_rates() -> None:

@@ -34,8 +34,8 @@ def test_lines_are_the_scores(unreadable: Unreadable) -> None:
         for name, axes in panels.items():
             lines = drawn(axes, colour)
             assert len(lines) == len(of[T][name])
-            for line, own in zip(lines, of[T][name], strict=True):
-                np.testing.assert_allclose(line, np.column_stack((own.positions, 100 * np.array(own.j))))
+            for line, result in zip(lines, of[T][name], strict=True):
+                np.testing.assert_allclose(line, np.column_stack((result.positions, 100 * np.array(result.j))))
     assert panels["bear"].get_xticks().tolist() == [1, 39]
     assert panels["pigs"].get_ylim() == (0, 100)
     assert len({line.get_linestyle() + str(line._dash_pattern) for line in panels["pigs"].get_lines()}) == 3

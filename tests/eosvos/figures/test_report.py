@@ -1,4 +1,4 @@
-"""The page is whole, well formed, its own, and a browser shows it."""
+"""The page is whole, well formed, complete in itself, and a browser shows it."""
 
 import base64
 import io
@@ -50,10 +50,10 @@ def report(objects: list[dict[str, Any]], title: str = "A title") -> Report:
     summary = summarize(objects, by=("learning_rate", "T"))
     pictures = []
     if summary[0]["fps"] is not None:
-        own = curves(summary, "ours")
+        ours = curves(summary, "ours")
         pictures = [
-            Picture("Speed", "J&F against speed", svg_text(accuracy_speed(own, published_on(DAVIS_2016)))),
-            Picture(f"Steps of {ODD}", f"J&F of {ODD}", svg_text(accuracy_and_speed_over_steps(own))),
+            Picture("Speed", "J&F against speed", svg_text(accuracy_speed(ours, published_on(DAVIS_2016)))),
+            Picture(f"Steps of {ODD}", f"J&F of {ODD}", svg_text(accuracy_and_speed_over_steps(ours))),
             Picture("Best", "Frames of bear", Image.new("RGBA", (300, 90), (200, 30, 30, 255))),
         ]
     configuration = {"checkpoint": Path("a/b.safetensors"), "T": STEPS, "name": ODD, "learning_rate": (), "out": None}
@@ -211,7 +211,7 @@ class TestInABrowser:
 
         def run(*arguments: str) -> str:
             assert BROWSER is not None
-            # The page is our own, and containers do not let Chromium make its sandbox.
+            # The page is trusted, and containers do not let Chromium make its sandbox.
             common = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}")
             command = [BROWSER, *common, *arguments, path.as_uri()]
             return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout

@@ -99,7 +99,7 @@ def test_the_disk_of_video_sizes_is_exact(radius: int) -> None:
     point = np.zeros((41, 35), dtype=np.bool_)
     point[17, 20] = True
     stride = 48  # 35 columns and at least a radius of zeros
-    dilated = measures._dilated(measures._packed(point, stride), radius, stride)
+    dilated = measures._dilate(measures._pack(point, stride), radius, stride)
     bits = np.unpackbits(np.frombuffer(dilated.to_bytes(41 * stride // 8), dtype=np.uint8)).reshape(41, stride)
     y, x = np.mgrid[:41, :35]
     assert np.array_equal(bits[:, :35], (y - 17) ** 2 + (x - 20) ** 2 <= radius**2)

@@ -72,12 +72,14 @@ def test_none_depends_on_the_seed_alone(micro: ModelConfig) -> None:
 
 def _assert_is_mobilenet(config: ModelConfig, path: Path, state: Mapping[str, Tensor]) -> None:
     model, report = initial_model(config, str(path), seed=0)
-    own = model.state_dict()
+    state_dict = model.state_dict()
     for name in report.loaded:
-        assert torch.equal(own[name], state["features." + name.removeprefix("backbone.body.")]), name
-    body = {name for name in own if name.startswith("backbone.body.") and not name.endswith("num_batches_tracked")}
+        assert torch.equal(state_dict[name], state["features." + name.removeprefix("backbone.body.")]), name
+    body = {
+        name for name in state_dict if name.startswith("backbone.body.") and not name.endswith("num_batches_tracked")
+    }
     assert set(report.loaded) == body
-    assert set(report.random) == {name for name in own if not name.startswith("backbone.body.")}
+    assert set(report.random) == {name for name in state_dict if not name.startswith("backbone.body.")}
     for part in ("backbone.fpn", "roi_heads.box_predictor", "rpn.head"):
         assert part in str(report)
     assert "backbone.body" not in str(report)
@@ -105,9 +107,9 @@ def test_a_file_of_a_whole_model_and_group_normalization(micro_mobilenet: ModelC
     assert report.random == ()
     assert "all" in str(report)
     grouped, _ = initial_model(replace(micro_mobilenet, normalization="group"), str(path), seed=0)
-    own = grouped.state_dict()
-    assert not any("running_mean" in name for name in own)
-    assert all(torch.equal(value, source.state_dict()[name]) for name, value in own.items())
+    state_dict = grouped.state_dict()
+    assert not any("running_mean" in name for name in state_dict)
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in state_dict.items())
 
 
 def test_imagenet(
@@ -125,7 +127,7 @@ def test_coco(resnet: ModelConfig, downloads: Callable[..., None]) -> None:
         published = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
     downloads(published)
     model, report = initial_model(resnet, "coco", seed=0)
-    own = model.state_dict()
+    state_dict = model.state_dict()
     assert {".".join(name.split(".")[1:3]) for name in report.random} == {
         "box_predictor.cls_score",
         "box_predictor.bbox_pred",
@@ -135,7 +137,7 @@ def test_coco(resnet: ModelConfig, downloads: Callable[..., None]) -> None:
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
         assert torch.equal(parameter, published[name]) == (name not in report.random), name
-    assert own.keys() == parameters.keys()  # group normalization has no statistics
+    assert state_dict.keys() == parameters.keys()  # group normalization has no statistics
     assert "random: 6 in roi_heads.box_predictor, roi_heads.mask_predictor" in str(report)
 
 

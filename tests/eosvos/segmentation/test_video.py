@@ -28,8 +28,9 @@ from eosvos.model.config import ModelConfig
 from eosvos.model.weights import initial_model
 from eosvos.segmentation import video
 from eosvos.segmentation.adaptation import AdaptedObject
-from eosvos.segmentation.one_shot import OneShotSegmenter, Prediction
-from eosvos.segmentation.video import WRITTEN, check_out, segment_clip
+from eosvos.segmentation.merging import Prediction
+from eosvos.segmentation.one_shot import OneShotSegmenter
+from eosvos.segmentation.video import WRITTEN, Reporting, check_out, segment_clip
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "multi_object"
 
@@ -104,9 +105,7 @@ def test_the_truth_comes_out_as_it_went_in(
         _first_masks(truths),
         tmp_path / "out",
         2,
-        facts={"who": "a test"},
-        on_step=lambda *step: steps.append(step),
-        on_frame=frames.append,
+        reporting=Reporting({"who": "a test"}, lambda *step: steps.append(step), frames.append),
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
     assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == sorted(
@@ -130,7 +129,7 @@ def test_the_truth_comes_out_as_it_went_in(
     assert written["frames"][3]["scores"] == {"2": 0.75, "7": 0.75, "255": 0.75}
     seconds = written["seconds"]
     assert seconds["fine_tuning"] == pytest.approx(
-        sum(own["fine_tuning_seconds"] for own in written["objects"].values())
+        sum(target["fine_tuning_seconds"] for target in written["objects"].values())
     )
     assert sum(value for name, value in seconds.items() if name != "total") <= seconds["total"]
 

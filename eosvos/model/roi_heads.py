@@ -1,0 +1,151 @@
+"""Box and mask heads for one object: torchvision's, with our samples, mask loss and single best detection."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, paste_masks_in_image
+from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops import clip_boxes_to_image
+
+from eosvos.model.config import BACKBONE_LEVELS, ModelConfig
+from eosvos.model.losses import mask_loss
+from eosvos.model.roi_align import PyramidRoIAlign
+from eosvos.model.sampling import SeededSampler
+
+OBJECT = 1
+"""The one class beside the background."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The best detection of the object in one frame.
+
+    Attributes:
+        box: (4,) float, x0 y0 x1 y1 in pixels of the model's input.
+        score: probability of the class "object", in (0.5, 1] by default.
+        logits: (M, M) float, mask logits inside the box.
+    """
+
+    box: Tensor
+    score: float
+    logits: Tensor
+
+
+class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
+    """RoI heads with a configurable mask loss in training and one best detection in segmentation."""
+
+    config: ModelConfig
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[Detection | None], dict[str, Tensor]]:
+        """torchvision's contract, with ``Detection | None`` per image as results.
+
+        Args:
+            features: pyramid levels, each (N, C, H_l, W_l) float.
+            proposals: per image (P_i, 4) float, pixels of the padded input.
+            image_shapes: per image (H, W) before padding.
+            targets: as in ``Batch``; needed in training mode.
+
+        Returns:
+            detections (empty in training) and losses (empty in evaluation): ``loss_classifier``, ``loss_box_reg``,
+            ``loss_mask``, scalars.
+        """
+        if targets is not None:
+            return [], self._losses(features, proposals, image_shapes, targets)
+        return self._best_detections(features, proposals, image_shapes), {}
+
+    def _losses(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        proposals, _, labels, regression_targets = self.select_training_samples(proposals, targets)
+        pooled = self.box_roi_pool(features, proposals, image_shapes)
+        class_logits, box_regression = self.box_predictor(self.box_head(pooled))
+        classification, box = fastrcnn_loss(class_logits, box_regression, labels, regression_targets)
+        positive = [boxes[label > 0] for boxes, label in zip(proposals, labels, strict=True)]
+        logits = self._mask_logits(features, positive, image_shapes)
+        masks = [target["masks"][0] for target in targets]
+        mask = mask_loss(self.config.mask_loss, logits, positive, masks, self.config.soft_mask_targets)
+        return {"loss_classifier": classification, "loss_box_reg": box, "loss_mask": mask}
+
+    def _mask_logits(
+        self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        pooled = self.mask_roi_pool(features, boxes, image_shapes)
+        return self.mask_predictor(self.mask_head(pooled))[:, OBJECT]  # type: ignore[no-any-return]
+
+    def _best_detections(
+        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> list[Detection | None]:
+        pooled = self.box_roi_pool(features, proposals, image_shapes)
+        class_logits, box_regression = self.box_predictor(self.box_head(pooled))
+        counts = [len(boxes) for boxes in proposals]
+        all_scores = class_logits.softmax(dim=-1)[:, OBJECT].split(counts)
+        all_boxes = self.box_coder.decode(box_regression, proposals)[:, OBJECT].split(counts)
+        best: list[tuple[Tensor, float] | None] = []
+        for scores, boxes, shape in zip(all_scores, all_boxes, image_shapes, strict=True):
+            clipped = clip_boxes_to_image(boxes, shape)
+            # The highest score is what non-maximum suppression keeps first, so one detection needs no suppression.
+            usable = ((clipped[:, 2:] - clipped[:, :2]).amin(dim=1) >= 1) & (scores > self.score_thresh)
+            if not usable.any():
+                best.append(None)
+                continue
+            index = int(torch.where(usable, scores, -1.0).argmax())
+            best.append((clipped[index], float(scores[index])))
+        if not any(best):
+            return [None] * len(best)
+        boxes = [found[0][None] if found else proposals[0].new_zeros((0, 4)) for found in best]
+        logits = iter(self._mask_logits(features, boxes, image_shapes))
+        return [Detection(found[0], found[1], next(logits)) if found else None for found in best]
+
+
+def build_roi_heads(config: ModelConfig) -> SingleObjectRoIHeads:
+    """The heads, randomly initialized from torch's global generator, with the thresholds of torchvision."""
+    channels, hidden = config.fpn_channels, config.mask_head_channels[-1]
+    levels = [str(level) for level in range(BACKBONE_LEVELS[config.backbone])]
+    heads = SingleObjectRoIHeads(
+        PyramidRoIAlign(levels, 7, 2),
+        TwoMLPHead(channels * 7 * 7, config.box_head_channels),
+        FastRCNNPredictor(config.box_head_channels, num_classes=2),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=config.roi_samples,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=0.5,
+        nms_thresh=0.5,
+        detections_per_img=1,
+        mask_roi_pool=PyramidRoIAlign(levels, config.mask_roi_size, 2),
+        mask_head=MaskRCNNHeads(channels, config.mask_head_channels, dilation=1),
+        mask_predictor=MaskRCNNPredictor(hidden, hidden, num_classes=2),
+    )
+    heads.fg_bg_sampler = SeededSampler(config.roi_samples, 0.25)
+    heads.config = config
+    return heads
+
+
+def paste_mask(detection: Detection, input_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """A detection's mask probabilities in the whole frame.
+
+    Args:
+        detection: its box in pixels of the model's input.
+        input_size: (H, W) of the model's input.
+        size: (H, W) of the video, and of the result.
+
+    Returns:
+        (H, W) float32 in [0, 1]; 0 outside the box.
+    """
+    probabilities = detection.logits.sigmoid()[None, None]
+    boxes = resize_boxes(detection.box[None], list(input_size), list(size))
+    return paste_masks_in_image(probabilities, boxes, size)[0, 0].float()  # type: ignore[no-any-return]

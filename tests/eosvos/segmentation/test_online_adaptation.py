@@ -1,0 +1,105 @@
+"""Online adaptation: when it is due, what it learns from, where it starts."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from eosvos.data.augment import LabelledFrame
+from eosvos.draws import Stream
+from eosvos.learning.inner_loop import fine_tune, load_parameters
+from eosvos.learning.optimization import Optimization
+from eosvos.segmentation.adaptation import AdaptedObject, adapt_online, remember
+from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.merging import SegmentedFrame
+from eosvos.segmentation.one_shot import OneShotSegmenter
+from tests.eosvos.segmentation.objects import BARE, SIZE, FakedSegmenter, Video, adapt, all_equal
+
+ONLINE = replace(BARE, online_interval=5, online_steps=2)
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("latest", [4, 5]), ("release", [2, 3])])
+@pytest.mark.parametrize("reset", ["first_frame", "none", "initialization"])
+def test_online_adaptation(
+    optimization: Optimization, video: Video, choice: Any, expected: list[int], reset: Any
+) -> None:
+    """Before frame 6 = m of the video: the last two frames, or m - 4 and m - 3 as in the release."""
+    config = replace(ONLINE, online_choice=choice, online_reset=reset)
+    (target,) = adapt(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 1).values()
+    mask = target.given[0].mask
+    past = {p: LabelledFrame(target.given[0].image.roll(p, dims=2), mask.roll(p, dims=1)) for p in range(1, 6)}
+    for position, frame in past.items():
+        remember(target, frame.image, frame.mask, position, config)
+    rates, initialization = optimization.fine_tuning_rates(), list(optimization.model().parameters())
+    states = {
+        "first_frame": target.fine_tuned,
+        "none": list(target.model.parameters()),
+        "initialization": initialization,
+    }
+    model = optimization.model()
+    load_parameters(model, states[reset])
+    frames = [target.given[0], *(past[p] for p in expected)]
+    batch = model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
+    fine_tune(model, batch, rates, range(2), Stream.ONLINE.ids(0, 1, 6))
+    for position in (1, 3, 5, 7):  # none of these is due
+        before = [value.clone() for value in target.model.parameters()]
+        adapt_online(target, lambda: initialization, rates, position, config, 0)
+        assert all_equal(before, list(target.model.parameters()))
+    adapt_online(target, lambda: initialization, rates, 6, config, 0)
+    assert all_equal(list(target.model.state_dict().values()), list(model.state_dict().values()))
+    assert not all_equal(target.fine_tuned, list(target.model.parameters()))
+
+
+@pytest.mark.parametrize("choice", ["latest", "release"])
+def test_no_more_frames_are_remembered_than_learned_from(optimization: Optimization, video: Video, choice: Any) -> None:
+    config = replace(ONLINE, online_interval=100, online_choice=choice)
+    adapted: dict[int, AdaptedObject] = {}
+    maps = {(position, 1): torch.ones(SIZE) for position in range(1, 8)}
+    list(
+        FakedSegmenter(optimization, maps, config).segment(
+            [*video[0], *video[0]], {0: video[1].clamp(max=1)}, 0, adapted=adapted
+        )
+    )
+    assert len(adapted[1].recent) == config.online_frames
+
+
+def test_online_adaptation_takes_the_frames_that_were_segmented(optimization: Optimization, video: Video) -> None:
+    """Frames without a pixel above the threshold are left out; where that is all, the state is the first frame's."""
+    frames, first = [*video[0], *video[0]], (video[1] > 0).to(torch.uint8)
+    low, high, nothing = torch.zeros(SIZE), torch.zeros(SIZE), torch.zeros(SIZE)
+    low[20:50, 30:70], high[20:50, 30:70] = 0.6, 0.9
+    config = replace(ONLINE, online_interval=2, online_threshold=0.7)
+    states = []
+    for second in (nothing, low, high):
+        maps = {(p, 1): second if p == 2 else nothing for p in range(1, 4)}
+        adapted: dict[int, AdaptedObject] = {}
+        list(FakedSegmenter(optimization, maps, config).segment(frames[:4], {0: first}, 1, adapted=adapted))
+        states.append(list(adapted[1].model.parameters()))
+        assert all_equal(adapted[1].fine_tuned, states[0])
+    assert all_equal(states[0], states[1])
+    assert not all_equal(states[0], states[2])
+
+
+def test_an_interval_longer_than_the_clip_is_no_online_adaptation(optimization: Optimization, video: Video) -> None:
+    without = list(OneShotSegmenter(optimization).segment(video[0], {0: video[1]}, 2))
+    config = SegmentationConfig(online_interval=4, online_steps=3)
+    assert _same(without, list(OneShotSegmenter(optimization, config).segment(video[0], {0: video[1]}, 2)))
+    shorter = replace(config, online_interval=2)
+    assert not _same(without, list(OneShotSegmenter(optimization, shorter).segment(video[0], {0: video[1]}, 2)))
+
+
+def _same(a: list[SegmentedFrame], b: list[SegmentedFrame]) -> bool:
+    return all(
+        torch.equal(x.mask, y.mask) and x.boxes == y.boxes and x.scores == y.scores for x, y in zip(a, b, strict=True)
+    )
+
+
+def test_an_online_adaptation_that_diverges_is_taken_back(optimization: Optimization, video: Video) -> None:
+    config = replace(ONLINE, online_interval=2)
+    (target,) = adapt(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 1).values()
+    target.recent.extend(target.given * 2)
+    infinite = [torch.full_like(value, torch.inf) for value in target.model.parameters()]
+    adapt_online(target, lambda: [], infinite, 3, config, 0)
+    assert (target.diverged_adaptations, target.diverged) == (1, False)
+    assert all_equal(target.fine_tuned, list(target.model.parameters()))
