@@ -12,6 +12,8 @@ import yaml
 from eosvos.errors import BadInput
 from eosvos.paths import is_submitted_job
 
+log = logging.getLogger(__name__)
+
 DATA_TASK_CPUS = 0.25
 """What one task of the stream asks for; it decodes and augments, in bursts."""
 
@@ -48,7 +50,7 @@ def connect() -> None:
             f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
             "unset RAY_ADDRESS to run on this machine"
         ) from error
-    print(f"Ray: {context.dashboard_url or address}, {total('CPU'):g} CPUs, {total('GPU'):g} GPUs")
+    log.info("Ray: %s, %g CPUs, %g GPUs", context.dashboard_url or address, total("CPU"), total("GPU"))
 
 
 def own_cluster() -> dict[str, Any]:
