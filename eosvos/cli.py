@@ -143,7 +143,7 @@ def _first_of_box(box: str) -> str:
     text = " ".join(next((block for is_text, block in blocks if is_text), ()))
     if text.startswith("Missing from "):
         return f"{', '.join(re.findall(r'--[a-z-]+', text))}: missing, but needed"
-    return text
+    return re.sub(r"^Error parsing \w+: ", "", text)
 
 
 def run(command: Callable[[], None], resumes: bool = True) -> None:

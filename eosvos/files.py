@@ -1,10 +1,10 @@
 """Files that are whole or absent, and folders that one process at a time works in."""
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 def write_whole(path: Path, content: bytes) -> Path:
@@ -33,6 +33,11 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.unfinished")
 
 
+def lock_file(folder: Path) -> Path:
+    """Beside a folder: a hidden file that is there while somebody has the folder, and that a kill may leave."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[bool | None]:
     """Locks a folder against everybody else who asks for it here. The lock ends with the process, however it dies.
@@ -42,22 +47,25 @@ def locked(folder: Path, wait: bool = False) -> Iterator[bool | None]:
         wait: until it is free, instead of finding out whether it is.
 
     Yields:
-        True where it is ours, False where another has it, None where nobody can know: the folder is gone, or on a file
-        system without locks.
+        True where it is ours, False where another has it, None where nobody can know: the folder is gone, no file can
+        be made beside it, or it is on a file system without locks.
     """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
+    if not folder.is_dir():
         yield None
         return
+    path = lock_file(folder.resolve())
+    lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)  # a soft lock would outlive a kill
+    ours: bool | None = True
     try:
-        ours: bool | None = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            ours = False
-        except OSError:
-            ours = None
+        lock.acquire()
+    except Timeout:
+        ours = False
+    except OSError:
+        ours = None
+    try:
         yield ours
     finally:
-        os.close(descriptor)
+        if lock.is_locked:
+            with suppress(OSError):  # Windows removes no open file; the lock does it there
+                path.unlink()  # before the release: who waits for the old file finds that it is gone, and makes one
+            lock.release()

@@ -23,6 +23,7 @@ from eosvos.learning.rates import ALL, LearningRates, applied, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm
+from eosvos.packaged import CHECKPOINT
 
 FORMAT_VERSION = 1
 
@@ -144,8 +145,8 @@ def _single(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
-def load(path: Path) -> Optimization:
-    """Reads what ``save`` wrote.
+def load(path: Path = CHECKPOINT) -> Optimization:
+    """Reads what ``save`` wrote; without a path the small checkpoint of this package.
 
     Raises:
         BadInput: not a checkpoint, of another format version, or one whose tensors do not fit its own model.

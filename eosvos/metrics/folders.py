@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,10 @@ from eosvos.data.readers.clip import natural_order
 from eosvos.data.readers.masks import VOID, has_gray_palette, read_mask
 from eosvos.data.sequence import UNREADABLE, decode_mask, size_text
 from eosvos.errors import BadInput
+from eosvos.metrics.config import Layout
 from eosvos.metrics.measures import jaccard_and_boundary_f
 from eosvos.metrics.sequence_scores import ObjectScores
 
-Layout = Literal["davis2016", "davis2017", "frames"]
 MASKS = "masks"
 Ids = NDArray[np.uint8]
 

@@ -10,7 +10,6 @@ from cluster.run_folder import check, claim, claimed
 from cluster.training.config import PLACEMENT, MetaTraining
 from eosvos.errors import BadInput
 from eosvos.files import unfinished
-from eosvos.paths import absolute_address, absolute_path
 
 
 def test_the_same_configuration_is_welcome_again(training: MetaTraining, tmp_path: Path) -> None:
@@ -98,21 +97,3 @@ def test_a_configuration_that_is_no_json(training: MetaTraining, tmp_path: Path)
     (tmp_path / "config.json").write_text("half of i")
     with pytest.raises(BadInput, match=r"config\.json: not a readable JSON file"):
         check(tmp_path, training)
-
-
-def test_paths_of_a_command_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert absolute_path(Path("runs/meta"), "--out") == tmp_path / "runs" / "meta"
-    assert absolute_address("data", "--data") == str(tmp_path / "data")
-    assert absolute_address("s3://bucket/train", "--data") == "s3://bucket/train"
-    with pytest.raises(BadInput, match="--out s3:/bucket/run: a URI cannot be used here"):
-        absolute_path(Path("s3://bucket/run"), "--out")
-
-
-def test_paths_of_a_submitted_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    assert absolute_path(tmp_path, "--out") == tmp_path
-    assert absolute_address("s3://bucket/train", "--data") == "s3://bucket/train"
-    for relative in (lambda: absolute_path(Path("runs"), "--out"), lambda: absolute_address("runs", "--out")):
-        with pytest.raises(BadInput, match="--out runs: a submitted job runs in a throw-away copy of the code"):
-            relative()

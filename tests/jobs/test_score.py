@@ -207,7 +207,7 @@ TRUTHS = {
     "--ground-truth TMP/nothing": "TMP/nothing/Annotations/480p: no such folder",
     "--predictions TMP/nothing": "TMP/nothing: no such folder; --predictions names the folder",
     "--split train": "TMP/truth/ImageSets/2017/train.txt: no such list; splits that exist there: val",
-    "--processes -1": "--processes -1: must be at least 0",
+    "--processes -1": "processes: must be at least 0, got -1",
 }
 
 

@@ -74,6 +74,7 @@ def test_a_video_and_a_mask(folder: Path, tmp_path: Path) -> None:
     assert open_clip(out / "overlay.mp4").count == 6
     assert sorted(path.name for path in (out / "masks").iterdir()) == [f"{k:05d}.png" for k in range(6)]
     first = json.loads((out / "segmentation.json").read_text())
+    assert first["device"] in ("cpu", "cuda", "mps")
     assert (first["quality"], first["config"]["T"], first["objects"]["1"]["steps"]) == ("fast", 2, 2)
     assert len(first["frames"]) == 6
     best = ["--quality", "best", "-T", 1, "--online-steps", 1, "--time-budget", 1000, "--overwrite"]
@@ -103,7 +104,8 @@ REFUSALS = {
     "--quality worst": "--quality worst: no such preset; choose one of fast, balanced, best",
     "--time-budget 0": "time_budget: must be above 0, got 0.0",
     "--online-interval 1": "online_frames: an interval of 1 frames does not hold 2",
-    "--gpu": "--gpu: this machine has no GPU",
+    "--device cuda": "--device cuda: this machine has none; choose one of auto, cpu",
+    "--device tpu": "--device",
     "-T -1": "T: must be at least 0, got -1",
 }
 
@@ -113,12 +115,11 @@ def test_bad_input_is_one_line(
     refused: Callable[..., str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     given = {"--video": folder / "clip.mp4", "--mask": folder / "mask.png", "--out": tmp_path / "out"}
     given |= {"--checkpoint": folder / "meta.safetensors"}
-    flag, _, value = arguments.replace("TMP", str(folder)).partition(" ")
-    given.pop(flag, None)
-    wrong = (flag, value) if value else (flag,)
-    line = refused("segment", *(part for pair in given.items() for part in pair), *wrong)
+    flag, value = arguments.replace("TMP", str(folder)).split(" ")
+    line = refused("segment", *(part for pair in (given | {flag: value}).items() for part in pair))
     assert REFUSALS[arguments].replace("TMP", str(folder)) in line
     assert not list(tmp_path.iterdir())
 
@@ -148,5 +149,5 @@ def test_fine_tuning_that_diverges_is_one_line(refused: Callable[..., str], fold
 
 
 def test_video_and_mask_are_needed(refused: Callable[..., str]) -> None:
-    assert refused("segment") == "--video: name a video file or a folder of frames"
-    assert refused("segment", "--video", "a.mp4").startswith("--mask: name a PNG for the first frame")
+    assert refused("segment") == "--video, --mask: missing, but needed; --help lists all flags"
+    assert refused("segment", "--video", "a.mp4").startswith("--mask: missing")

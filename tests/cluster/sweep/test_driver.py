@@ -26,9 +26,9 @@ from cluster.sweep.space import Space, setting_of, settings
 from cluster.sweep.trial import CACHE, SETTING, TRIALS, Status, evaluation_of
 from cluster.tracking.run import RUN_FILE
 from eosvos.cli import parse_preset
+from eosvos.commands.segment import QUALITY, Segment
 from eosvos.errors import BadInput, PartsFailed
 from eosvos.metrics.pareto import clearly_better
-from jobs.segment import Segment
 
 OBJECTS, SEQUENCES, RUNG = 3, 4, 2
 
@@ -159,7 +159,7 @@ def test_the_recommended_setting_is_a_configuration_of_evaluate_and_segment(
 ) -> None:
     file = ["--config", str(folder / RECOMMENDED)]
     evaluation, _ = parse_preset(Evaluation, {"default": Evaluation()}, "", file)
-    segment, _ = parse_preset(Segment, {"fast": Segment()}, "", file)
+    segment, _ = parse_preset(Segment, QUALITY, "", [*file, "--video", "clip.mp4", "--mask", "first.png"])
     assert swept.recommended is not None
     assert (*evaluation.T, segment.T) == (swept.recommended["T"],) * 2
     assert evaluation.subject.checkpoint == segment.checkpoint == config.subject.checkpoint

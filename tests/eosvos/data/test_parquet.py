@@ -20,7 +20,7 @@ from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.errors import BadInput
-from eosvos.files import locked
+from eosvos.files import lock_file, locked
 
 Make = Callable[..., Sequence]
 SPEC = {"layout": "made", "size": 7}
@@ -240,14 +240,14 @@ def test_a_killed_run_leaves_no_trace_after_the_next(tmp_path: Path) -> None:
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=False)
     assert killed.returncode == -signal.SIGKILL
-    (left_over,) = tmp_path.iterdir()
-    assert left_over.name.startswith("out.partial-")
+    left_over = next(tmp_path.glob("out.partial-*"))
+    assert sorted(tmp_path.iterdir()) == [lock_file(left_over), left_over]
     live = tmp_path / "out.partial-live"
     live.mkdir()
     with locked(live) as is_ours:
         assert is_ours
         assert encode(synthetic("train", 1, TINY), tmp_path / "out", SPEC)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.partial-live"]
+        assert sorted(tmp_path.iterdir()) == [lock_file(live), tmp_path / "out", live]
 
 
 def test_the_faster_of_two_runs_wins(tmp_path: Path) -> None:
