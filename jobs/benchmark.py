@@ -5,22 +5,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-
-import torch
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from torchvision.ops import MultiScaleRoIAlign
+from typing import TYPE_CHECKING
 
 from eosvos.cli import parse, run
-from eosvos.draws import generator
 from eosvos.learning.config import RatesConfig
-from eosvos.learning.inner_loop import fine_tune
-from eosvos.learning.rates import initial_rates
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
-from eosvos.model.mask_rcnn import Batch
-from eosvos.model.roi_align import PyramidRoIAlign
-from eosvos.model.weights import initial_model
+
+if TYPE_CHECKING:
+    from torchvision.ops import MultiScaleRoIAlign
+
+    from eosvos.model.mask_rcnn import Batch
 
 DESCRIPTION = """What the learner's parts cost, beside a plain reference.
 
@@ -58,6 +52,11 @@ class Benchmark:
 
 def main() -> None:
     benchmark = parse(Benchmark, DESCRIPTION)
+    # Late, here and below, so that --help is quick.
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
     torch.set_num_threads(benchmark.threads)
     table = Table(title=f"{benchmark.threads} thread(s), torch {torch.__version__}")
     for heading in ("what", "reference, ms", "ours, ms", "ratio of medians", "median of ratios"):
@@ -77,6 +76,8 @@ def _measured(
     reference: Callable[[], None], ours: Callable[[], None], repetitions: int, name: str
 ) -> tuple[list[float], list[float]]:
     """Seconds of both, taken in turns."""
+    from rich.progress import track
+
     for warm_up in (reference, ours, reference, ours):
         warm_up()
     times = [(_seconds(reference), _seconds(ours)) for _ in track(range(repetitions), description=name, transient=True)]
@@ -85,6 +86,13 @@ def _measured(
 
 def _inner_step(config: ModelConfig, height: int, width: int) -> tuple[Callable[[], None], Callable[[], None]]:
     """Forward and backward alone, and a whole inner step, on the same state and draws."""
+    import torch
+
+    from eosvos.draws import generator
+    from eosvos.learning.inner_loop import fine_tune
+    from eosvos.learning.rates import initial_rates
+    from eosvos.model.weights import initial_model
+
     model, _ = initial_model(config, "none", 0)
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator(0))
     mask = torch.zeros((height, width), dtype=torch.uint8)
@@ -107,6 +115,12 @@ def _roi_align(
     height: int, width: int, channels: int, boxes: int, side: int
 ) -> tuple[Callable[[], None], Callable[[], None]]:
     """Forward and backward of torchvision's pooling from the pyramid, and of ours, of boxes of all sizes."""
+    import torch
+    from torchvision.ops import MultiScaleRoIAlign
+
+    from eosvos.draws import generator
+    from eosvos.model.roi_align import PyramidRoIAlign
+
     draws = generator(0)
     levels = {
         str(level): torch.randn((1, channels, height // stride, width // stride), generator=draws).requires_grad_()
@@ -115,7 +129,7 @@ def _roi_align(
     corners = torch.rand((boxes, 2, 2), generator=draws) * torch.tensor([width, height])
     rois = [torch.cat((corners.amin(dim=1), corners.amax(dim=1) + 1), dim=1)]
 
-    def run_through(pool: MultiScaleRoIAlign) -> None:
+    def run_through(pool: "MultiScaleRoIAlign") -> None:
         pooled = pool(levels, rois, [(height, width)])
         torch.autograd.grad(pooled, list(levels.values()), torch.ones_like(pooled), allow_unused=True)
 

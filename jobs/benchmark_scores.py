@@ -11,15 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from eosvos.cli import parse, run
-from eosvos.data.readers.davis import read_davis2016
 from eosvos.errors import BadInput
-from eosvos.metrics.measures import BOUND
-from eosvos.metrics.sequence_scores import inner_annotated, score_sequence
 
 DESCRIPTION = """Frames per second of J and F of predictions made by rule from the annotations of DAVIS 2016.
 
@@ -63,11 +57,18 @@ RULES: dict[str, Callable[[Masks, int], Ids]] = {
 
 
 def main() -> None:
+    benchmark = parse(BenchmarkScores, DESCRIPTION)
+    # Late, here and below, so that --help is quick.
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from eosvos.data.readers.davis import read_davis2016
+
     try:
         import cv2  # noqa: F401 - for the reference, of the development's dependencies
     except ImportError as error:
         raise BadInput("the reference needs OpenCV: pip install opencv-python-headless") from error
-    benchmark = parse(BenchmarkScores, DESCRIPTION)
     sequences = {sequence.name: sequence for sequence in read_davis2016(benchmark.root, benchmark.split)}
     masks = {
         name: [mask.numpy() for position in range(len(own)) if (mask := own.mask(position)) is not None]
@@ -98,11 +99,15 @@ def main() -> None:
 
 
 def _share(masks: dict[str, Masks]) -> None:
+    import eosvos.metrics.sequence_scores  # noqa: F401 - so that this is not timed
+
     _masks.update(masks)
 
 
 def _ours(work: tuple[str, str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """J and F of each frame that counts."""
+    from eosvos.metrics.sequence_scores import score_sequence
+
     name, rule = work
     truths = _masks[name]
     (scores,) = score_sequence([RULES[rule](truths, i) for i in range(len(truths))], truths, (1,), name)
@@ -110,6 +115,8 @@ def _ours(work: tuple[str, str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _reference(name: str, rule: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    from eosvos.metrics.sequence_scores import inner_annotated
+
     truths = _masks[name]
     pairs = [(RULES[rule](truths, i) == 1, truths[i] == 1) for i in inner_annotated(truths)]
     return tuple(_plain_j(*pair) for pair in pairs), tuple(_plain_f(*pair) for pair in pairs)
@@ -123,6 +130,8 @@ def _plain_j(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 def _plain_f(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """By the definition (facts of ``f_measure``): boundaries of the whole frame, dilated by a disk."""
     import cv2
+
+    from eosvos.metrics.measures import BOUND
 
     radius = math.ceil(BOUND * math.hypot(*truth.shape))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]

@@ -3,19 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eosvos import cli
 from eosvos.config import to_dict
-from eosvos.data.parquet import EncodedDataset, encode, open_dataset
-from eosvos.data.readers.davis import read_davis2016
-from eosvos.data.readers.synthetic import GENERATOR_VERSION, SyntheticSettings, synthetic
-from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 from eosvos.paths import absolute_path
+
+if TYPE_CHECKING:
+    from eosvos.data.parquet import EncodedDataset
+    from eosvos.data.sequence import Sequence
 
 DESCRIPTION = """Encode a dataset to Parquet, the form that training and evaluation read.
 
@@ -50,12 +47,15 @@ class EncodeDataset:
     """synthetic: another seed makes other videos, 0 unless given."""
 
 
-def read(config: EncodeDataset) -> tuple[list[Sequence], dict[str, Any]]:
+def read(config: EncodeDataset) -> "tuple[list[Sequence], dict[str, Any]]":
     """The sequences to encode, and the specification that says what the dataset is made from.
 
     Raises:
         BadInput: flags of the other layout, a value out of range, or what the readers refuse.
     """
+    from eosvos.data.readers.davis import read_davis2016
+    from eosvos.data.readers.synthetic import GENERATOR_VERSION, SyntheticSettings, synthetic
+
     spec: dict[str, Any] = {"layout": config.layout, "split": config.split}
     given = {name: value for name in SYNTHETIC_FLAGS if (value := getattr(config, name)) is not None}
     if config.layout == "davis2016":
@@ -78,13 +78,22 @@ def read(config: EncodeDataset) -> tuple[list[Sequence], dict[str, Any]]:
 
 def with_progress(work: Callable[[Callable[[int, int], None]], bool]) -> bool:
     """Runs ``work`` with a function that shows frames done, frames in all and the time left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, TextColumn("left")) as bar:
         task = bar.add_task("encoding", visible=False)  # there may be nothing to do
         return work(lambda done, total: bar.update(task, completed=done, total=total, visible=True))
 
 
-def summary(dataset: EncodedDataset, out: Path) -> str:
+def summary(dataset: "EncodedDataset", out: Path) -> str:
     """What is in the folder, in a few lines."""
     objects = sum(len(dataset.visible(index)) for index in range(len(dataset.sequences)))
     size = sum(path.stat().st_size for path in out.iterdir())
@@ -100,6 +109,11 @@ def summary(dataset: EncodedDataset, out: Path) -> str:
 
 def main() -> None:
     config = cli.parse(EncodeDataset, description=DESCRIPTION)
+    # Late, here and above, so that --help is quick.
+    from rich.console import Console
+
+    from eosvos.data.parquet import encode, open_dataset
+
     config = replace(config, out=absolute_path(config.out, "--out"))
     console = Console(soft_wrap=True, highlight=False)
     sequences, spec = read(config)
