@@ -1,10 +1,19 @@
 """Meta-learned one-shot video object segmentation: the science, in plain PyTorch.
 
-The public API, imported when it is asked for, so that ``import eosvos`` alone is quick:
+A clip and the mask of its first frame in, a mask of every frame out::
 
-- ``load_checkpoint(path)``: an ``Optimization`` from a file; without a path the small one of this package.
-- ``open_clip(path)``, ``open_masks(path, clip)``: a video and the masks that are given for it.
-- ``OneShotSegmenter(optimization, settings)``: ``segment(frames, masks, T)`` yields the mask of each frame.
+    from pathlib import Path
+
+    from eosvos import OneShotSegmenter, load_checkpoint, open_clip, open_masks
+
+    clip = open_clip(Path("clip.mp4"))
+    masks = open_masks(Path("first.png"), clip)
+    segmenter = OneShotSegmenter(load_checkpoint())  # or load_checkpoint(Path("best.safetensors")), device="cuda"
+    images = (frame.image for frame in clip.read())
+    for frame in segmenter.segment(images, masks, T=10):
+        print(frame.mask.unique().tolist(), frame.scores)  # frame.mask: (H, W) uint8 object ids
+
+These four names are the public API. They are imported when they are asked for, so that ``import eosvos`` is quick.
 """
 
 from importlib import import_module

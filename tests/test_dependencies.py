@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {"base": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
 OURS = {"eosvos", "cluster", "jobs"}
+UNIX_ALONE = {"fcntl", "grp", "pwd", "resource", "termios"}
 PLOTS = re.compile(r"^(from|import) matplotlib\b", re.MULTILINE)
 """Figures that need matplotlib belong to the cluster's reports; with the base install nothing imports them."""
 
@@ -96,6 +97,18 @@ def test_nothing_is_declared_that_nothing_needs(extra: str) -> None:
     distributions = packages_distributions()
     used = {_name(own) for path in files for package in _imported(path) for own in distributions.get(package, [])}
     assert {_name(requirement) for requirement in DECLARED[extra]} <= used
+
+
+@pytest.mark.parametrize("floor", ["eosvos", "cluster"])
+def test_importing_needs_nothing_that_windows_has_not(floor: str) -> None:
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in (ROOT / floor).rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    assert {(path, name) for path, name in found if name in UNIX_ALONE} == set()
 
 
 def _all_needed() -> set[str]:

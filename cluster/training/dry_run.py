@@ -1,6 +1,5 @@
 """What a training would do: data, model, and the time that a task on this machine makes expect."""
 
-import resource
 from functools import partial
 from pathlib import Path
 
@@ -106,4 +105,6 @@ def _frames(size: tuple[int, int], plan: PlanConfig) -> TaskFrames:
 
 def _resident() -> int:
     """Bytes, at the peak of this process."""
+    import resource  # late: Windows has none
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux

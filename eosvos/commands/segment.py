@@ -68,7 +68,7 @@ class Segment:
     threads: int = 0
     """Threads of the arithmetic; 0: as many as there are cores."""
     device: Device = "auto"
-    """What computes; auto: a GPU by CUDA, else Apple's, else the CPU."""
+    """What computes; auto: a GPU by CUDA where there is one, else the CPU. mps is Apple's GPU, and little tried."""
 
     def __post_init__(self) -> None:
         for name in ("T", "seed", "threads"):

@@ -145,12 +145,13 @@ def _single(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
-def load(path: Path = CHECKPOINT) -> Optimization:
+def load(path: Path | None = None) -> Optimization:
     """Reads what ``save`` wrote; without a path the small checkpoint of this package.
 
     Raises:
         BadInput: not a checkpoint, of another format version, or one whose tensors do not fit its own model.
     """
+    path = path or CHECKPOINT
     tensors, header = read_safetensors(path)
     if header.get("format_version") != FORMAT_VERSION:
         raise BadInput(f"{path}: format version {header.get('format_version')}, this program reads {FORMAT_VERSION}")

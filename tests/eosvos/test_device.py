@@ -7,7 +7,7 @@ from eosvos.errors import BadInput
 
 CASES: list[tuple[Device, bool, bool, str]] = [
     ("auto", True, True, "cuda"),
-    ("auto", False, True, "mps"),
+    ("auto", False, True, "cpu"),
     ("auto", False, False, "cpu"),
     ("cpu", True, True, "cpu"),
     ("mps", True, True, "mps"),

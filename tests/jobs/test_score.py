@@ -3,6 +3,7 @@
 import csv
 import json
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,16 @@ def test_davis_2017(davis: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "FPS" not in printed
     assert "recall" in printed
     assert "truth, mean over objects" in printed
+
+
+def test_nothing_of_the_cluster_is_imported(davis: Path) -> None:
+    flags = ["--ground-truth", davis / "truth", "--predictions", davis / "predictions", "--layout", "davis2017"]
+    command = [sys.executable, "-X", "importtime", str(JOB), *map(str, flags), "--processes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "pyarrow" in imported
+    assert not imported & {"ray", "mlflow", "optuna", "matplotlib"}
 
 
 @pytest.mark.parametrize("layout", ["davis2016", "davis2017"])

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from textwrap import dedent
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+import eosvos
 from cluster.training.config import MetaTraining
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.clip import open_clip
@@ -57,9 +59,13 @@ def folder(training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def _run(*arguments: object) -> str:
-    command = [sys.executable, str(JOB), *map(str, arguments)]
+    """What it prints; nothing of the extra [cluster] is imported on the way."""
+    command = [sys.executable, "-X", "importtime", str(JOB), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "torch" in imported
+    assert not imported & {"ray", "mlflow", "optuna", "matplotlib"}
     return done.stdout
 
 
@@ -124,15 +130,19 @@ def test_bad_input_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_readmes_example(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+README = (JOB.parents[1] / "README.md").read_text().split("```python\n")[1].split("```")[0]
+DOCSTRING = dedent((eosvos.__doc__ or "").split("::\n")[1].split("\n\nThese")[0])
+
+
+@pytest.mark.parametrize("example", [README, DOCSTRING], ids=["README", "docstring"])
+def test_the_example(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], example: str
 ) -> None:
     """As it is printed there, in a folder with a clip and a mask of these names."""
     (tmp_path / "clip.mp4").symlink_to(folder / "clip.mp4")
     (tmp_path / "first.png").symlink_to(folder / "mask.png")
     monkeypatch.chdir(tmp_path)
-    text = (JOB.parents[1] / "README.md").read_text()
-    exec(text.split("```python\n")[1].split("```")[0], {})
+    exec(example, {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
     assert lines[0] == "[0, 1, 2, 3] {}"
