@@ -8,7 +8,10 @@ from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+
+import eosvos
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -135,3 +138,8 @@ def test_all_versions_are_pinned() -> None:
     pinned = [_name(line) for line in lines if line and not line.startswith("#")]
     assert len(set(pinned)) == len(pinned)
     assert _all_needed() <= set(pinned)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (eosvos.__version__, PROJECT["license"])
