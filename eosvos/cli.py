@@ -61,27 +61,6 @@ def parse_preset(
     return _parse(kind, presets, description, arguments, flag)
 
 
-def take_switch(name: str, arguments: Sequence[str] | None = None) -> tuple[bool, list[str]]:
-    """Whether the flag ``name``, which takes no value, is among the arguments; and all others, for ``parse``."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    return name in given, [argument for argument in given if argument != name]
-
-
-def take_values(name: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """All values of the flag ``name``, which takes one or several; and all other arguments, for ``parse``.
-
-    Raises:
-        BadInput: the flag without a value.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(name, dest="values", nargs="+", action="extend", default=[])
-    try:
-        known, rest = parser.parse_known_args(list(arguments))
-    except argparse.ArgumentError as error:
-        raise BadInput(str(error)) from error
-    return known.values, rest
-
-
 def _parse(
     kind: type[Config], presets: Mapping[str, Config], description: str, arguments: Sequence[str] | None, flag: str
 ) -> tuple[Config, str]:

@@ -16,7 +16,7 @@ import eosvos
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = {"base": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
-OURS = {"eosvos", "cluster", "jobs"}
+OURS = {"eosvos", "cluster", "jobs", "tests"}
 UNIX_ALONE = {"fcntl", "grp", "pwd", "resource", "termios"}
 PLOTS = re.compile(r"^(from|import) matplotlib\b", re.MULTILINE)
 """Figures that need matplotlib belong to the cluster's reports; with the base install nothing imports them."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 import tyro
 
-from eosvos.cli import parse, parse_preset, run, take_values
+from eosvos.cli import parse, parse_preset, run
 from eosvos.config import flattened, merged, read_json, to_dict
 from eosvos.errors import BadInput, PartsFailed
 
@@ -201,16 +201,6 @@ def test_bad_input_found_while_parsing_is_one_line(capsys: pytest.CaptureFixture
     assert err.startswith("error: ")
     assert "rate: must be above 0, got -3" in err
     assert err.count("\n") == 1
-
-
-def test_a_flag_with_several_values() -> None:
-    assert take_values("--data", ["-T", "0", "--data", "a", "b", "--out", "c", "--data", "d"]) == (
-        ["a", "b", "d"],
-        ["-T", "0", "--out", "c"],
-    )
-    assert take_values("--data", ["--database", "a"]) == ([], ["--database", "a"])
-    with pytest.raises(BadInput, match=r"--data: expected at least one argument"):
-        take_values("--data", ["--data"])
 
 
 def test_one_value_in_a_file_where_there_may_be_several() -> None:
