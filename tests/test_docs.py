@@ -13,7 +13,7 @@ PAGES = [
     *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
 SHOWN_BY_ALL = {"--help", "--config", "--preset", "--quality"}
-OTHERS_COMMANDS = re.compile(r"^(pip|ray|sed|source|make|export|\S*mlflow|\S*pytest) ")
+OTHERS_COMMANDS = re.compile(r"^(pip|ray|submit=\S*|sed|source|make|export|\S*mlflow|\S*pytest) ")
 """Lines in code blocks whose flags are not ours, up to ``-- python``."""
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
