@@ -22,7 +22,7 @@ so. Its last checkpoint counts, and its learning rate is chosen for each T on th
 meta-training the best checkpoint on those sequences counts. The same command again goes on where it was.
 
 Example:
-    python jobs/compare.py --preset davis2016-small --train-data runs/data/fit --data runs/data/held --seeds 0 1 2
+    python jobs/compare.py --preset davis2016-small --train-data runs/data/train --data runs/data/val --seeds 0 1 2
 """
 
 

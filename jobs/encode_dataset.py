@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Encode a dataset to Parquet, the form that training and evaluation read.
 
 Examples:
-  python jobs/encode_dataset.py --layout davis2016 --root DAVIS --split train --out data/davis2016-train
-  python jobs/encode_dataset.py --layout synthetic --split held --sequences 40 --out data/synthetic-held
+  python jobs/encode_dataset.py --layout davis2016 --root DAVIS --split train --out runs/data/train
+  python jobs/encode_dataset.py --layout synthetic --split held --sequences 40 --out runs/data/synthetic-held
 """
 SYNTHETIC_FLAGS = ("sequences", "frames", "size", "objects", "seed")
 

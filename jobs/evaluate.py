@@ -17,9 +17,9 @@ Examples:
     python jobs/evaluate.py --checkpoint runs/meta_train/demo/last.safetensors --data runs/data/held -T 0 1 5 10
     python jobs/evaluate.py --checkpoint runs/parent_train/demo/last.safetensors --data runs/data/held -T 5 \\
         --learning-rate 0.002 0.005 0.01 0.02
-    python jobs/evaluate.py --preset e-osvos-50-ona --checkpoint runs/meta_train/x/best.safetensors --data D --dry-run
-    python jobs/evaluate.py --preset e-osvos-100-ona --checkpoint runs/meta_train/x/best.safetensors \\
-        --data runs/data/davis2016 runs/data/davis2017
+    python jobs/evaluate.py --preset e-osvos-50-ona --checkpoint best.safetensors --data D --dry-run
+    python jobs/evaluate.py --preset e-osvos-100-ona --checkpoint best.safetensors \\
+        --data runs/data/val runs/data/other
 """
 
 

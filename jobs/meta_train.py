@@ -12,11 +12,11 @@ from eosvos.config import to_dict
 DESCRIPTION = """Meta-train on an encoded dataset. The same command again resumes.
 
 Examples:
-    python jobs/meta_train.py --preset davis2016-small --data runs/data/fit \\
+    python jobs/meta_train.py --preset davis2016-small --data runs/data/train \\
         --parent runs/parent_train/davis2016-small/last.safetensors
     ray job submit --working-dir . --runtime-env runtime_env.yaml -- python jobs/meta_train.py \\
         --preset davis2016-small --data /shared/data/fit --out /shared/runs/meta
-    python jobs/meta_train.py --preset paper --data runs/data/fit --no-gpu --dry-run
+    python jobs/meta_train.py --preset paper --data runs/data/train --no-gpu --dry-run
 """
 
 

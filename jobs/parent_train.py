@@ -12,7 +12,7 @@ from eosvos.config import to_dict
 DESCRIPTION = """Train a parent on an encoded dataset. The same command again resumes.
 
 Example:
-    python jobs/parent_train.py --preset davis2016-small --data runs/data/fit --backbone-weights mobilenet.safetensors
+    python jobs/parent_train.py --preset davis2016-small --data runs/data/train --backbone-weights mobilenet.safetensors
 """
 
 

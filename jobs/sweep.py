@@ -18,8 +18,8 @@ jobs/segment.py take with --config.
 
 Examples:
     python jobs/sweep.py --preset demo
-    python jobs/sweep.py --preset figure3 --checkpoint runs/meta_train/x/best.safetensors --data runs/data/val
-    python jobs/sweep.py --preset schedule --checkpoint runs/meta_train/x/best.safetensors --data runs/data/val \\
+    python jobs/sweep.py --preset figure3 --checkpoint best.safetensors --data runs/data/val
+    python jobs/sweep.py --preset schedule --checkpoint best.safetensors --data runs/data/val \\
         --target-fps 2
     python jobs/sweep.py -T 5 10 20 --online-interval 0 5 --online-steps 2 5 10 --checkpoint x.safetensors \\
         --data runs/data/val

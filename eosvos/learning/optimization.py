@@ -156,7 +156,7 @@ def load(path: Path | None = None) -> Optimization:
     if header.get("format_version") != FORMAT_VERSION:
         raise BadInput(f"{path}: format version {header.get('format_version')}, this program reads {FORMAT_VERSION}")
     if header.get("kind") not in ("parent", "optimization"):
-        raise BadInput(f"{path}: holds a {header.get('kind')}, not an initialization; name the file beside it")
+        raise BadInput(f"{path}: holds no initialization but an {header.get('kind')}; name the file beside it")
     config = merged(ModelConfig, None, header.get("model", {}), str(path))
     initialization = {
         n.removeprefix("initialization."): t for n, t in tensors.items() if n.startswith("initialization.")

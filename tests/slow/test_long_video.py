@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SIZE = tuple(map(int, os.environ.get("LONG_VIDEO_SIZE", "240x426").split("x")))
 FRAMES = tuple(map(int, os.environ.get("LONG_VIDEO_FRAMES", "60,600").split(",")))
-"""docs/results.md has what 480x854 and 200,2000 gave, which takes ten minutes."""
+"""benchmarks/2026-11-speed.md has what 480x854 and 200,2000 gave, which takes ten minutes."""
 JOB = Path(__file__).parents[2] / "jobs" / "segment.py"
 
 

@@ -193,7 +193,7 @@ def _rewritten(
 
 REFUSED: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "format version 2, this program reads 1": lambda header, tensors: header.update(format_version=2),
-    "holds a optimizer, not an initialization": lambda header, tensors: header.update(kind="optimizer"),
+    "holds no initialization but an optimizer": lambda header, tensors: header.update(kind="optimizer"),
     "unknown field 'depth'": lambda header, tensors: header["model"].update(depth=3),
     "fpn_channels: must be at least 1": lambda header, tensors: header["model"].update(fpn_channels=0),
     "its tensors do not fit its own model": lambda header, tensors: header["model"].update(fpn_channels=16),
