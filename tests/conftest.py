@@ -1,16 +1,21 @@
-"""What the tests of cluster/ and jobs/ share: Ray started once, tiny videos, and a training that takes seconds."""
+"""What tests share: the one Ray of a run, MLflow's database, tiny videos, and one parent and one meta-training.
+
+Two processes run the tests. One has all that needs Ray, whose start takes seconds and whose workers need the cores;
+the other takes the rest.
+"""
 
 import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from cluster.training.config import MetaTraining
+from cluster.training.config import MetaTraining, Training
 from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
@@ -18,6 +23,33 @@ from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import ModelConfig
 
 torch.set_num_threads(1)  # Ray's workers and other processes need the cores as well
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts every test that uses Ray into one group, which one process runs, and each slow file into its own.
+
+    The files of slow tests start what they need themselves, and share it between their tests.
+    """
+    for item in items:
+        if "ray_here" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Fails a test that starts a second Ray, for which two cores are too few."""
+    before = _ray_runs()
+    yield
+    if _ray_runs() and not before:
+        pytest.fail("this test starts Ray: it must use the fixture ray_here")
+
+
+def _ray_runs() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +115,40 @@ def ray_here(tracking: str) -> Iterator[None]:
         ray.init(num_cpus=2, runtime_env=own_cluster(), log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+def _run_folder(training: Training, folder: Path) -> Path:
+    """The folder of a training that has run."""
+    from cluster.training.driver import train
+
+    return train(training, folder).parent
+
+
+@pytest.fixture(scope="session")
+def parent_training(training: MetaTraining) -> Training:
+    """Two outer steps of two workers; one of the four sequences is held out."""
+    own = {field.name: getattr(training, field.name) for field in fields(Training)}
+    return Training(**own | {"workers": 2, "held_out": 0.25})
+
+
+@pytest.fixture(scope="session")
+def parent_run(parent_training: Training, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``parent_training``, which is done; to be copied by whoever changes something there."""
+    return _run_folder(parent_training, tmp_path_factory.mktemp("trained") / "parent")
+
+
+@pytest.fixture(scope="session")
+def meta_training(training: MetaTraining, parent_run: Path) -> MetaTraining:
+    """From that parent, three outer steps of two workers, with a validation after the second and the last."""
+    outer = replace(training.outer, steps=3, learning_rate=0.01)
+    held_out = replace(training, workers=2, held_out=0.25, validate_every=2, validation_frames=3)
+    return replace(held_out, outer=outer, parent=parent_run / "last.safetensors")
+
+
+@pytest.fixture(scope="session")
+def meta_run(meta_training: MetaTraining, parent_run: Path) -> Path:
+    """The folder of ``meta_training``, which is done, beside the parent's; to be copied as that one."""
+    return _run_folder(meta_training, parent_run.parent / "meta")
 
 
 JOBS = Path(__file__).parents[1] / "jobs"
