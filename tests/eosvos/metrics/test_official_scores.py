@@ -1,7 +1,8 @@
 """Every number of the public DAVIS 2017 evaluator, on predictions of a segmenter and on some made by rule.
 
 Those of synthetic video are committed. With a checkout of github.com/davisvideochallenge/davis2017-evaluation on
-PYTHONPATH, and what it needs installed, ``python tests/eosvos/metrics/test_official_scores.py --renew`` makes them anew.
+PYTHONPATH, and what it needs installed, ``python tests/eosvos/metrics/test_official_scores.py --renew`` makes them
+anew.
 """
 
 import functools
