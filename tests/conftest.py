@@ -1,4 +1,4 @@
-"""What tests share: the one Ray of a run, MLflow's database, tiny videos, and one parent and one meta-training.
+"""What tests share: the one Ray of a run, MLflow's database, tiny videos, and one meta-training.
 
 Two processes run the tests. One has all that needs Ray, whose start takes seconds and whose workers need the cores;
 the other takes the rest.
@@ -9,7 +9,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 from xdist.scheduler import LoadFileScheduling
 
-from cluster.training.config import MetaTraining, ParentTraining, Training
+from cluster.training.config import MetaTraining
 from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
@@ -27,7 +27,7 @@ from eosvos.model.config import ModelConfig
 torch.set_num_threads(1)  # Ray's workers and other processes need the cores as well
 
 
-RAY = ("ray_here", "parent_run", "meta_run")
+RAY = ("ray_here", "meta_run")
 """The fixtures that need Ray."""
 
 
@@ -127,38 +127,19 @@ def ray_here(tracking: str) -> Iterator[None]:
     ray.shutdown()
 
 
-def _run_folder(training: Training, folder: Path) -> Path:
-    """The folder of a training that has run."""
+@pytest.fixture(scope="session")
+def meta_training(training: MetaTraining) -> MetaTraining:
+    """``training`` by two workers, with a validation on one of the four sequences after each of the two steps."""
+    validated = replace(training, workers=2, held_out=0.25, validate_every=1, validation_frames=3)
+    return replace(validated, outer=replace(training.outer, learning_rate=0.01))
+
+
+@pytest.fixture(scope="session")
+def meta_run(meta_training: MetaTraining, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``meta_training``, which is done; to be copied by whoever changes something there."""
     from cluster.training.driver import train
 
-    return train(training, folder).parent
-
-
-@pytest.fixture(scope="session")
-def parent_training(training: MetaTraining) -> ParentTraining:
-    """Two outer steps of two workers; one of the four sequences is held out."""
-    own = {field.name: getattr(training, field.name) for field in fields(Training)}
-    return ParentTraining(**own | {"workers": 2, "held_out": 0.25})
-
-
-@pytest.fixture(scope="session")
-def parent_run(parent_training: ParentTraining, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of ``parent_training``, which is done; to be copied by whoever changes something there."""
-    return _run_folder(parent_training, tmp_path_factory.mktemp("trained") / "parent")
-
-
-@pytest.fixture(scope="session")
-def meta_training(training: MetaTraining, parent_run: Path) -> MetaTraining:
-    """From that parent, three outer steps of two workers, with a validation after the second and the last."""
-    outer = replace(training.outer, steps=3, learning_rate=0.01)
-    held_out = replace(training, workers=2, held_out=0.25, validate_every=2, validation_frames=3)
-    return replace(held_out, outer=outer, parent=parent_run / "last.safetensors")
-
-
-@pytest.fixture(scope="session")
-def meta_run(meta_training: MetaTraining, parent_run: Path) -> Path:
-    """The folder of ``meta_training``, which is done, beside the parent's; to be copied as that one."""
-    return _run_folder(meta_training, parent_run.parent / "meta")
+    return train(meta_training, tmp_path_factory.mktemp("trained") / "meta").parent
 
 
 JOBS = Path(__file__).parents[1] / "jobs"
