@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Two files of tests at a time: much of a test is the start of its Ray cluster, which one core waits for.
+# One of two processes runs all files that use Ray, on one cluster; the other takes the rest (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: setup lint test test-slow demo

@@ -1,14 +1,21 @@
-"""What the tests of cluster/ and jobs/ share: Ray started once, tiny videos, and a training that takes seconds."""
+"""What tests share: the one Ray of a run, MLflow's database, tiny videos, and one meta-training.
+
+Two processes run the tests. One has all that needs Ray, whose start takes seconds and whose workers need the cores;
+the other takes the rest.
+"""
 
 import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadFileScheduling
 
 from cluster.training.config import MetaTraining
 from eosvos.data.config import PlanConfig
@@ -18,6 +25,41 @@ from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import ModelConfig
 
 torch.set_num_threads(1)  # Ray's workers and other processes need the cores as well
+
+
+RAY = ("ray_here", "meta_run")
+"""The fixtures that need Ray."""
+
+
+class _OneRay(LoadFileScheduling):
+    """Gives all files with tests that use Ray to one process, and the others, file by file, to whoever is free.
+
+    By the names in a file, as pytest 9.2 lost the groups of pytest-xdist 3.8 (its issue 1386).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        text = (self.config.rootpath / file).read_text()
+        return "ray" if any(name in text for name in RAY) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _OneRay:
+    return _OneRay(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Fails a test that starts a second Ray, for which two cores are too few."""
+    before = _ray_runs()
+    yield
+    if _ray_runs() and not before:
+        pytest.fail("this test starts Ray: it must use the fixture ray_here")
+
+
+def _ray_runs() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +125,21 @@ def ray_here(tracking: str) -> Iterator[None]:
         ray.init(num_cpus=2, runtime_env=own_cluster(), log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def meta_training(training: MetaTraining) -> MetaTraining:
+    """``training`` by two workers, with a validation on one of the four sequences after each of the two steps."""
+    validated = replace(training, workers=2, held_out=0.25, validate_every=1, validation_frames=3)
+    return replace(validated, outer=replace(training.outer, learning_rate=0.01))
+
+
+@pytest.fixture(scope="session")
+def meta_run(meta_training: MetaTraining, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``meta_training``, which is done; to be copied by whoever changes something there."""
+    from cluster.training.driver import train
+
+    return train(meta_training, tmp_path_factory.mktemp("trained") / "meta").parent
 
 
 JOBS = Path(__file__).parents[1] / "jobs"

@@ -17,7 +17,7 @@ from eosvos.data.palette import encode_mask
 from eosvos.metrics.sequence_scores import score_sequence
 
 JOB = Path(__file__).parents[2] / "jobs" / "score.py"
-REAL = Path(__file__).parents[3] / "shared"
+OFFICIAL = Path(__file__).parents[1] / "assets" / "official"
 Masks = list[np.ndarray[Any, np.dtype[np.uint8]]]
 
 
@@ -254,21 +254,19 @@ def test_sequences_too_short_and_empty_truth(refused: Callable[..., str], tmp_pa
     assert "empty/a: no object in the ground truth" in refused("score", *flags, "--ground-truth", tmp_path / "empty")
 
 
-@pytest.mark.skipif(
-    not (REAL / "metrics_reference").is_dir(), reason="no reference scores beside the checkout (shared)"
-)
-def test_the_official_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rhino, each frame predicted by the mask of the one before."""
-    source = REAL / "data" / "davis2016_train" / "Annotations" / "480p" / "rhino"
-    masks = []
-    for path in sorted(source.glob("*.png")):
-        with Image.open(path) as image:
-            masks.append((np.asarray(image) > 0).astype(np.uint8))
-    _write(tmp_path / "truth" / "Annotations" / "480p" / "rhino", masks)
-    _write(tmp_path / "predictions" / "rhino", [masks[max(k - 1, 0)] for k in range(len(masks))])
-    (own,) = _score(monkeypatch, tmp_path, "davis2016")["objects"]
-    reference = json.loads((REAL / "metrics_reference" / "official_scores.json").read_text())["rhino/previous"]
-    official = reference["objects"][0]
-    for measure in ("J", "F"):
-        mine = [own[f"{measure.lower()}_{name}"] for name in ("mean", "recall", "decay")]
-        assert mine == pytest.approx(official[f"{measure}_stats"], abs=1e-6)
+@pytest.mark.parametrize(("sequence", "layout"), [("single", "davis2016"), ("several", "davis2017")])
+def test_the_official_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sequence: str, layout: str) -> None:
+    """Of the public evaluator, on masks as they are on disk: one object, five objects, void."""
+    (tmp_path / "truth" / "Annotations" / "480p").mkdir(parents=True)
+    (tmp_path / "truth" / "Annotations" / "480p" / sequence).symlink_to(OFFICIAL / "annotations" / sequence)
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / sequence).symlink_to(OFFICIAL / "predictions" / sequence)
+    scores = _score(monkeypatch, tmp_path, layout)
+    official = json.loads((OFFICIAL / "scores.json").read_text())[f"{sequence}/segmented"]["objects"]
+    assert [own["object"] for own in scores["objects"]] == [wanted["object"] for wanted in official]
+    for own, wanted in zip(scores["objects"], official, strict=True):
+        frames = scores["frames"][sequence][str(own["object"])].values()
+        for measure in ("j", "f"):
+            assert [frame[measure] for frame in frames] == pytest.approx(wanted[measure.upper()], abs=1e-6)
+            mine = [own[f"{measure}_{name}"] for name in ("mean", "recall", "decay")]
+            assert mine == pytest.approx(wanted[f"{measure.upper()}_stats"], abs=1e-6)

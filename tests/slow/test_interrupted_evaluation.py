@@ -90,7 +90,7 @@ def _entries(out: Path) -> dict[str, int]:
     return {path.stem: path.stat().st_mtime_ns for path in (out / "journal").glob("*.json")}
 
 
-def _when(condition: Callable[[], bool], then: Callable[[], object]) -> threading.Thread:
+def _when(condition: Callable[[], bool], then: Callable[[], object] = lambda: None) -> threading.Thread:
     def watch() -> None:
         deadline = time.monotonic() + 120
         while not condition() and time.monotonic() < deadline:
@@ -135,17 +135,19 @@ def test_a_tasks_process_is_killed(whole: Whole, folder: Path) -> None:
         [*whole.command, "--out", str(out)], env=_environment(whole.tracking), stdout=subprocess.PIPE, text=True
     )
 
-    def kill() -> None:
+    def kill() -> bool:
+        """Whether there was one: between two tasks its process has another name."""
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has just ended
                 if (path / "cmdline").read_bytes().startswith(b"ray::evaluate_sequence") and _descends(
                     path, process.pid
                 ):
+                    os.kill(int(path.name), signal.SIGKILL)
                     killed.append(int(path.name))
-                    os.kill(killed[0], signal.SIGKILL)
-                    return
+                    return True
+        return False
 
-    _when(lambda: len(_entries(out)) >= 2, kill)
+    _when(lambda: len(_entries(out)) >= 2 and kill())
     printed, _ = process.communicate(timeout=400)
     assert process.returncode == 0
     assert len(killed) == 1

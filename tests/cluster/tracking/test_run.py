@@ -181,7 +181,7 @@ def test_data_and_the_machines_load(uri: str, tmp_path: Path, monkeypatch: pytes
     tracker.watch_system()
     tracker.dataset("/data/fit", "0" * 64, "training")
     tracker.dataset("/data/fit", "0" * 64, "training")  # by the same command again
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     client = MlflowClient(uri)
     while "system/cpu_utilization_percentage" not in client.get_run(tracker.run_id).data.metrics:
         assert time.monotonic() < deadline

@@ -16,7 +16,7 @@ from cluster.training.config import MetaTraining
 from cluster.training.driver import train
 from eosvos.data.augment import task_frames
 from eosvos.data.parquet import open_dataset
-from eosvos.data.tasks import learnable, plan
+from eosvos.data.tasks import held_out_sequences, learnable, plan
 from eosvos.errors import BadInput
 from eosvos.files import locked
 from eosvos.learning.meta_gradient import last_only, meta_gradient
@@ -27,10 +27,11 @@ from eosvos.model.weights import initial_model
 
 
 @pytest.fixture(scope="module")
-def by_workers(ray_here: None, training: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def by_workers(
+    meta_run: Path, meta_training: MetaTraining, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, Path]:
     """The run folders of the same two outer steps by one worker and by two."""
-    out = tmp_path_factory.mktemp("runs")
-    return {n: train(replace(training, workers=n), out / f"by-{n}").parent for n in (1, 2)}
+    return {1: train(replace(meta_training, workers=1), tmp_path_factory.mktemp("runs") / "by-1").parent, 2: meta_run}
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
@@ -56,19 +57,20 @@ def test_two_workers_have_the_meta_gradient_of_one(by_workers: dict[int, Path]) 
 
 
 def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
-    by_workers: dict[int, Path], training: MetaTraining
+    by_workers: dict[int, Path], meta_training: MetaTraining
 ) -> None:
-    model, _ = initial_model(training.model, "none", training.seed)
+    model, _ = initial_model(meta_training.model, "none", meta_training.seed)
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    learned = Learned(start, list(initial_rates(model, training.rates).learned.values()), training.outer)
-    dataset = open_dataset(training.data)
+    learned = Learned(start, list(initial_rates(model, meta_training.rates).learned.values()), meta_training.outer)
+    dataset = open_dataset(meta_training.data)
     sums = [torch.zeros_like(part) for part in _gradient(by_workers[1])]
-    for task in plan(learnable(dataset), training.plan, training.seed, 4, 0, 1):
-        frames = task_frames(dataset.sequences, task, training.augmentation, training.seed, 64, 128)
+    without = held_out_sequences(len(dataset.sequences), meta_training.held_out, meta_training.seed)
+    for task in plan(learnable(dataset, without), meta_training.plan, meta_training.seed, 4, 0, 1):
+        frames = task_frames(dataset.sequences, task, meta_training.augmentation, meta_training.seed, 64, 128)
         train = model.batch(list(frames.train_images), list(frames.train_masks))
         test = model.batch(list(frames.test_images), list(frames.test_masks))
-        seed = (training.seed, task.epoch, task.index)
-        meta = meta_gradient(model, learned, train, test, last_only(training.T), seed, "first")
+        seed = (meta_training.seed, task.epoch, task.index)
+        meta = meta_gradient(model, learned, train, test, last_only(meta_training.T), seed, "first")
         for total, parts in zip(sums, (meta.initialization, meta.rates), strict=True):
             total += torch.cat([part.flatten() for part in parts])
     _assert_close(_gradient(by_workers[1]), [total / 4 for total in sums])
@@ -82,9 +84,10 @@ def test_two_workers_report_the_losses_of_one(by_workers: dict[int, Path]) -> No
         assert [row[name] for row in two] == pytest.approx([row[name] for row in one], rel=1e-4)
 
 
-def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTraining, tracking: str) -> None:
+def test_what_a_run_leaves_behind(by_workers: dict[int, Path], meta_training: MetaTraining, tracking: str) -> None:
     folder = by_workers[2]
     assert {path.name for path in folder.iterdir()} == {
+        "best.safetensors",
         "checkpoints",
         "complete",
         "config.json",
@@ -99,6 +102,7 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
         "progress.jsonl",
         "training_curve.png",
         "training_curve.svg",
+        "validation.jsonl",
     }
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
         f"step-{step:06d}{kind}.safetensors" for step in (1, 2) for kind in (".optimizer", "")
@@ -106,8 +110,8 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], training: MetaTra
     assert (folder / "last.safetensors").read_bytes() == (folder / "checkpoints/step-000002.safetensors").read_bytes()
     facts = load(folder / "last.safetensors").facts
     facts_expected = {
-        "data_hash": open_dataset(training.data).hash,
-        "held_out": [],
+        "data_hash": open_dataset(meta_training.data).hash,
+        "held_out": ["train-00002"],
         "T": 2,
         "order": "first",
         "initial_rate": 0.01,
@@ -129,55 +133,55 @@ def test_mlflow_has_the_run(by_workers: dict[int, Path], tracking: str) -> None:
         logged = [(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)]
         assert sorted(logged) == [(row["step"], row[name]) for row in _rows(by_workers[2])]
     pictures = {f"{name}.{kind}" for name in ("learned_rates", "training_curve") for kind in ("png", "svg")}
-    artifacts = {"last.safetensors", "progress.jsonl", "objects.csv", "objects.parquet", *pictures}
+    artifacts = {"best.safetensors", "last.safetensors", "progress.jsonl", "objects.csv", "objects.parquet", *pictures}
     assert {file.path for file in client.list_artifacts(run_id)} == artifacts
 
 
 def test_the_same_command_on_a_finished_run_does_nothing(
-    by_workers: dict[int, Path], training: MetaTraining, caplog: pytest.LogCaptureFixture
+    by_workers: dict[int, Path], meta_training: MetaTraining, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in by_workers[1].rglob("*")}
-    train(training, by_workers[1])
+    train(replace(meta_training, workers=1), by_workers[1])
     assert "all 2 outer steps are done already" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in by_workers[1].rglob("*")} == before
 
 
 def test_what_a_kill_just_before_the_end_leaves(
-    by_workers: dict[int, Path], training: MetaTraining, tracking: str, tmp_path: Path
+    by_workers: dict[int, Path], meta_training: MetaTraining, tracking: str, tmp_path: Path
 ) -> None:
     """The last step's checkpoint is there, its copy and its metrics are not: the same command makes up for both."""
     folder = tmp_path / "run"
     shutil.copytree(by_workers[1], folder)
     for name in ("complete", "last.safetensors", RUN_FILE):
         (folder / name).unlink()
-    train(training, folder)
+    train(meta_training, folder)
     assert (folder / "last.safetensors").read_bytes() == (by_workers[1] / "last.safetensors").read_bytes()
     shutil.copy(folder / "checkpoints/step-000001.safetensors", folder / "last.safetensors")
     (folder / "complete").unlink()
-    assert load(train(training, folder)).facts["step"] == 2
+    assert load(train(meta_training, folder)).facts["step"] == 2
     uri, run_id = (folder / RUN_FILE).read_text().split()
     logged = [(own.step, own.value) for own in MlflowClient(uri).get_metric_history(run_id, "loss_at_T")]
     assert logged == [(row["step"], row["loss_at_T"]) for row in _rows(folder)]
 
 
 def test_another_configuration_on_the_same_folder_is_refused_by_its_fields(
-    by_workers: dict[int, Path], training: MetaTraining
+    by_workers: dict[int, Path], meta_training: MetaTraining
 ) -> None:
-    other = replace(training, T=3, outer=replace(training.outer, steps=9), workers=2)
+    other = replace(meta_training, T=3, outer=replace(meta_training.outer, steps=9), workers=2)
     with pytest.raises(BadInput, match=r"differs in T \(2 there, 3 now\), outer\.steps \(2 there, 9 now\); give"):
         train(other, by_workers[1])
 
 
 def test_more_workers_than_cpus_is_refused_before_anything_is_written(
-    ray_here: None, training: MetaTraining, tmp_path: Path
+    ray_here: None, meta_training: MetaTraining, tmp_path: Path
 ) -> None:
     with pytest.raises(BadInput, match=r"--workers 1000: the cluster has [0-9]+ CPUs, which is too few"):
-        train(replace(training, workers=1000), tmp_path / "run")
+        train(replace(meta_training, workers=1000), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_two_trainings_in_one_folder_are_refused(ray_here: None, training: MetaTraining, tmp_path: Path) -> None:
+def test_two_trainings_in_one_folder_are_refused(ray_here: None, meta_training: MetaTraining, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with locked(tmp_path / "run"), pytest.raises(BadInput, match="/run: another run is at work there; wait for it"):
-        train(training, tmp_path / "run")
+        train(meta_training, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == []

@@ -33,24 +33,12 @@ AT_0, AT_T = "validation_j_and_f_at_0", "validation_j_and_f_at_T"
 SCORES = (AT_0, AT_T)
 
 
-@pytest.fixture(scope="module")
-def validating(training: MetaTraining) -> MetaTraining:
-    """Three outer steps with a validation after the second and the last, on one of the four sequences."""
-    outer = replace(training.outer, steps=3, learning_rate=0.01)
-    return replace(training, outer=outer, held_out=0.25, validate_every=2, validation_frames=3)
-
-
-@pytest.fixture(scope="module")
-def run(ray_here: None, validating: MetaTraining, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(validating, tmp_path_factory.mktemp("validation") / "run").parent
-
-
-def test_the_held_out_sequence_is_never_trained_on(run: Path) -> None:
-    (name,) = load(run / "last.safetensors").facts["held_out"]
+def test_the_held_out_sequence_is_never_trained_on(meta_run: Path) -> None:
+    (name,) = load(meta_run / "last.safetensors").facts["held_out"]
     assert name in {
-        sequence.name for sequence in open_dataset(json.loads((run / "config.json").read_text())["data"]).sequences
+        sequence.name for sequence in open_dataset(json.loads((meta_run / "config.json").read_text())["data"]).sequences
     }
-    trained = {task["sequence"] for row in progress.read(run) for task in row["tasks"]}
+    trained = {task["sequence"] for row in progress.read(meta_run) for task in row["tasks"]}
     assert trained
     assert name not in trained
 
@@ -64,24 +52,24 @@ def _score(objects: tuple[ObjectResult, ...]) -> float:
     return sum(own.scores.j_and_f for own in objects) / len(objects)
 
 
-def test_scores_are_those_of_an_evaluation(run: Path, validating: MetaTraining) -> None:
-    rows = progress.read_validations(run)
-    assert [row["step"] for row in rows] == [2, 3]
-    dataset = open_dataset(validating.data)
-    optimization = load(run / "last.safetensors")
+def test_scores_are_those_of_an_evaluation(meta_run: Path, meta_training: MetaTraining) -> None:
+    rows = progress.read_validations(meta_run)
+    assert [row["step"] for row in rows] == [1, 2]
+    dataset = open_dataset(meta_training.data)
+    optimization = load(meta_run / "last.safetensors")
     names = [sequence.name for sequence in dataset.sequences]
     sequence = dataset.sequences[names.index(optimization.facts["held_out"][0])]
-    results, _ = evaluate_sequence(optimization, sequence, SequenceSettings((0, validating.T), frames=3))
+    results, _ = evaluate_sequence(optimization, sequence, SequenceSettings((0, meta_training.T), frames=3))
     expected = [_score(result.objects) for result in results]
     assert [rows[1][name] for name in SCORES] == pytest.approx(expected)
 
 
-def test_the_best_is_kept_and_logged(run: Path) -> None:
-    rows = progress.read_validations(run)
+def test_the_best_is_kept_and_logged(meta_run: Path) -> None:
+    rows = progress.read_validations(meta_run)
     best = max(rows, key=lambda row: (row[SCORES[1]], row["step"]))
-    assert load(run / checkpoints.BEST).facts["step"] == best["step"]
-    assert checkpoints.candidates(run) == []
-    uri, run_id = (run / RUN_FILE).read_text().split()
+    assert load(meta_run / checkpoints.BEST).facts["step"] == best["step"]
+    assert checkpoints.candidates(meta_run) == []
+    uri, run_id = (meta_run / RUN_FILE).read_text().split()
     client = MlflowClient(uri)
     for name in SCORES:
         logged = {metric.step: metric.value for metric in client.get_metric_history(run_id, name)}
@@ -89,17 +77,17 @@ def test_the_best_is_kept_and_logged(run: Path) -> None:
     assert checkpoints.BEST in {file.path for file in client.list_artifacts(run_id)}
 
 
-def test_what_a_kill_leaves(run: Path, validating: MetaTraining, tmp_path: Path) -> None:
+def test_what_a_kill_leaves(meta_run: Path, meta_training: MetaTraining, tmp_path: Path) -> None:
     """Candidates: one that is validated already, one that is not, and one after the step that the run resumes from."""
-    last = load(run / "last.safetensors")
-    rows = progress.read_validations(run)
+    last = load(meta_run / "last.safetensors")
+    rows = progress.read_validations(meta_run)
     for step in (1, 2, 3):
         save(replace(last, facts={**last.facts, "step": step}), checkpoints.candidate(tmp_path, step))
     progress.append(tmp_path, {"step": 1, AT_0: 0.0, AT_T: -1.0}, progress.VALIDATION_FILE)
-    progress.append(tmp_path, rows[1], progress.VALIDATION_FILE)
-    validation = _validation(validating, tmp_path, open_dataset(validating.data), 2)
+    progress.append(tmp_path, {**rows[1], "step": 3}, progress.VALIDATION_FILE)
+    validation = _validation(meta_training, tmp_path, open_dataset(meta_training.data), 2)
     assert validation.waiting() == [1, 2]
-    assert validation.poll(timeout=120) == rows[1] | {"step": 2}  # of the last step's values
+    assert validation.poll(timeout=120) == rows[1]  # candidates have the last step's values
     assert [row["step"] for row in validation.rows()] == [1, 2]
     assert checkpoints.candidates(tmp_path) == validation.waiting() == []
     assert validation.poll() is None
@@ -107,36 +95,36 @@ def test_what_a_kill_leaves(run: Path, validating: MetaTraining, tmp_path: Path)
 
 
 def test_a_run_whose_last_validation_a_kill_cut_short(
-    run: Path, validating: MetaTraining, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    meta_run: Path, meta_training: MetaTraining, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It looks like the finished run without the last validation and what came after; the same command ends it."""
-    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(meta_run, tmp_path / "run")
     folder = tmp_path / "run"
     for name in (f"{CURVE}.png", COMPLETE):
         (folder / name).unlink()
-    shutil.copy(folder / "last.safetensors", checkpoints.candidate(folder, 3))
+    shutil.copy(folder / "last.safetensors", checkpoints.candidate(folder, 2))
     rows = progress.read_validations(folder)
-    progress.forget_after(folder, 2, progress.VALIDATION_FILE)
+    progress.forget_after(folder, 1, progress.VALIDATION_FILE)
     best = load(folder / checkpoints.BEST).facts["step"]
-    train(validating, folder)
-    assert "validated step 3: J&F" in caplog.text
+    train(meta_training, folder)
+    assert "validated step 2: J&F" in caplog.text
     assert progress.read_validations(folder) == rows
     assert load(folder / checkpoints.BEST).facts["step"] == best
     assert (folder / f"{CURVE}.png").is_file()
     assert checkpoints.candidates(folder) == []
-    train(validating, folder)
+    train(meta_training, folder)
     assert "are done already" in caplog.text
 
 
 def test_a_validation_that_fails_is_said_and_raised_in_the_end(
-    run: Path, validating: MetaTraining, tmp_path: Path, tracking: str, caplog: pytest.LogCaptureFixture
+    meta_run: Path, meta_training: MetaTraining, tmp_path: Path, tracking: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shutil.copytree(validating.data, tmp_path / "data")
+    shutil.copytree(meta_training.data, tmp_path / "data")
     dataset = open_dataset(tmp_path / "data")
     for path in (tmp_path / "data").glob("data-*.parquet"):
         path.write_bytes(b"\0" * path.stat().st_size)
-    save(load(run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
-    training = replace(validating, data=str(tmp_path / "data"))
+    save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
+    training = replace(meta_training, data=str(tmp_path / "data"))
     validation = _validation(training, tmp_path, dataset, 3)
     background = BackgroundTracker(lambda: Tracker(tracking, "test", "test", tmp_path, {}))
     with pytest.raises(BadInput, match=rf"^{tmp_path}/data/data-00000.parquet, .*cannot be read"):
@@ -147,8 +135,8 @@ def test_a_validation_that_fails_is_said_and_raised_in_the_end(
 
 
 def test_a_validation_whose_process_dies_is_tried_again(
-    run: Path,
-    validating: MetaTraining,
+    meta_run: Path,
+    meta_training: MetaTraining,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -162,34 +150,36 @@ def test_a_validation_whose_process_dies_is_tried_again(
         return results_of(*arguments)
 
     monkeypatch.setattr(validation_module, "_results_of", dying_once)
-    save(load(run / "last.safetensors"), checkpoints.candidate(tmp_path, 3))
-    validation = _validation(validating, tmp_path, open_dataset(validating.data), 3)
+    save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
+    validation = _validation(meta_training, tmp_path, open_dataset(meta_training.data), 2)
     row = validation.poll(timeout=120)
-    assert re.search(r"validation of step 3 on train-\d+: failed, and is tried again", caplog.text)
-    assert row == progress.read_validations(run)[1]
+    assert re.search(r"validation of step 2 on train-\d+: failed, and is tried again", caplog.text)
+    assert row == progress.read_validations(meta_run)[1]
     assert validation.failed == {}
 
 
 def test_a_parent_that_has_seen_the_held_out_sequences_is_refused(
-    run: Path, validating: MetaTraining, tmp_path: Path
+    meta_run: Path, meta_training: MetaTraining, tmp_path: Path
 ) -> None:
-    last = load(run / "last.safetensors")
+    last = load(meta_run / "last.safetensors")
     save(replace(last, rates=None), tmp_path / "same.safetensors")
     save(replace(last, rates=None, facts={**last.facts, "held_out": []}), tmp_path / "all.safetensors")
     (name,) = last.facts["held_out"]
     with pytest.raises(BadInput, match=rf"all.safetensors: was trained on {name}, which --held-out keeps"):
-        train(replace(validating, parent=tmp_path / "all.safetensors"), tmp_path / "run")
+        train(replace(meta_training, parent=tmp_path / "all.safetensors"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     optimization = initial_state(
-        replace(validating, parent=tmp_path / "same.safetensors"), open_dataset(validating.data)
+        replace(meta_training, parent=tmp_path / "same.safetensors"), open_dataset(meta_training.data)
     )
     assert optimization.facts["held_out"] == [name]
 
 
-def test_training_goes_on_from_the_rates_of_a_checkpoint(run: Path, validating: MetaTraining, tmp_path: Path) -> None:
-    trained = load(run / "last.safetensors").rates
+def test_training_goes_on_from_the_rates_of_a_checkpoint(
+    meta_run: Path, meta_training: MetaTraining, tmp_path: Path
+) -> None:
+    trained = load(meta_run / "last.safetensors").rates
     assert trained is not None
-    config, dataset = replace(validating, parent=run / "last.safetensors"), open_dataset(validating.data)
+    config, dataset = replace(meta_training, parent=meta_run / "last.safetensors"), open_dataset(meta_training.data)
     taken = initial_state(config, dataset)
     assert taken.rates is not None
     assert all(torch.equal(value, trained.learned[name]) for name, value in taken.rates.learned.items())
