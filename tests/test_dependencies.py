@@ -91,7 +91,9 @@ def test_the_cluster_and_the_jobs_need_the_extra() -> None:
 
 
 def test_tests_need_all() -> None:
-    assert _undeclared(set((ROOT / "tests").rglob("*.py")), "base", "cluster", "dev") == {}
+    found = _undeclared(set((ROOT / "tests").rglob("*.py")), "base", "cluster", "dev")
+    # Only to make its figures anew; it is in no package index.
+    assert found == {"tests/eosvos/metrics/test_official_scores.py": {"davis2017"}}
 
 
 @pytest.mark.parametrize("extra", ["base", "cluster"])
