@@ -48,21 +48,16 @@ def terminal_text(
         caption: below the table.
         width: in characters, at most; as wide as the terminal unless given.
     """
-    # Text, as rich would read square brackets as marks.
-    table = Table(
-        title=Text(title) if title else None,
-        caption=Text(caption) if caption else None,
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    # Text, as rich would read square brackets as marks; a title of the table itself would be as narrow as the table.
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         justify: JustifyMethod = "left" if column.is_text else "right"
         table.add_column(Text(column.heading), justify=justify, overflow="fold", no_wrap=not column.fold)
     for row in rows:
         table.add_row(*(Text(column.cell(row)) for column in columns))
     shown = io.StringIO()
-    Console(file=shown, width=width, force_terminal=False).print(table)
+    console = Console(file=shown, width=width, force_terminal=False)
+    console.print(*(Text(title),) if title else (), table, *(Text(caption),) if caption else (), sep="\n")
     return "\n".join(line.rstrip() for line in shown.getvalue().splitlines())
 
 
