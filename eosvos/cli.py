@@ -95,15 +95,15 @@ def _parse(
 def _without_default(kind: type[Config]) -> Config:
     """All defaults, with ``tyro.MISSING`` in the fields that have none."""
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
-    needed = [own for own in fields if own.default is own.default_factory is dataclasses.MISSING]
-    return kind(**{own.name: tyro.MISSING for own in needed})
+    needed = [one for one in fields if one.default is one.default_factory is dataclasses.MISSING]
+    return kind(**{one.name: tyro.MISSING for one in needed})
 
 
 def _with_usage(text: str, default: Any, preset: str) -> str:
     """The text of ``--help`` with the common case in its first line: what is needed, then the preset, then the rest."""
     if not text.startswith("usage: "):
         return text  # a completion for the shell
-    needed = [own.name for own in dataclasses.fields(default) if getattr(default, own.name) is tyro.MISSING]
+    needed = [one.name for one in dataclasses.fields(default) if getattr(default, one.name) is tyro.MISSING]
     shown = [re.findall(rf"(?m)^\W*(--{name.replace('_', '-')} \S+)", text)[-1] for name in needed]
     program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else sys.argv[0]
     common = "".join(f"{flag} " for flag in shown)

@@ -71,8 +71,8 @@ def main() -> None:
         raise BadInput("the reference needs OpenCV: pip install opencv-python-headless") from error
     sequences = {sequence.name: sequence for sequence in read_davis2016(benchmark.root, benchmark.split)}
     masks = {
-        name: [mask.numpy() for position in range(len(own)) if (mask := own.mask(position)) is not None]
-        for name, own in sequences.items()
+        name: [mask.numpy() for position in range(len(video)) if (mask := video.mask(position)) is not None]
+        for name, video in sequences.items()
     }
     _share(masks)
     longest_first = sorted(masks, key=lambda name: -len(masks[name]))

@@ -43,7 +43,7 @@ class Score:
     split: str = ""
     """davis2016, davis2017: name of a list in ImageSets; all sequences unless given."""
     out: Path | None = None
-    """Folder of scores.json and scores.csv; the predictions' own by default."""
+    """Folder of scores.json and scores.csv; that of the predictions by default."""
     processes: int = 0
     """Processes; 0: one for each core."""
 
@@ -68,12 +68,14 @@ def main() -> None:
     sequences = annotated_folders(truth, score.layout, score.split)
     check_predictions(sequences, predictions)
     scores = []
-    for number, own in enumerate(score_folders(sequences, predictions, score.processes or os.cpu_count() or 1), 1):
-        means = ", ".join(f"{100 * one.j_and_f:.1f}" for one in own.objects)
-        log.info(f"{number}/{len(sequences)} {own.name}: J&F {means}")
-        scores.append(own)
+    for number, scored in enumerate(score_folders(sequences, predictions, score.processes or os.cpu_count() or 1), 1):
+        means = ", ".join(f"{100 * one.j_and_f:.1f}" for one in scored.objects)
+        log.info(f"{number}/{len(sequences)} {scored.name}: J&F {means}")
+        scores.append(scored)
     rows = object_rows(
-        ObjectResult(score.layout, own.name, len(own.frame_names), None, one) for own in scores for one in own.objects
+        ObjectResult(score.layout, scored.name, len(scored.frame_names), None, one)
+        for scored in scores
+        for one in scored.objects
     )
     if not rows:
         raise BadInput(f"{truth}: no object is annotated after its first mask; there is nothing to score")
@@ -98,13 +100,13 @@ def _report(
         "sequences": {row["sequence"]: measures(row) for row in by_sequence},
         "objects": [{"sequence": row["sequence"], "object": row["object"]} | measures(row) for row in rows],
         "frames": {
-            own.name: {
+            scored.name: {
                 str(one.object_id): {
-                    own.frame_names[position]: {"j": j, "f": f}
+                    scored.frame_names[position]: {"j": j, "f": f}
                     for position, j, f in zip(one.positions, one.j, one.f, strict=True)
                 }
-                for one in own.objects
+                for one in scored.objects
             }
-            for own in scores
+            for scored in scores
         },
     }

@@ -31,7 +31,7 @@ Ray cluster is needed.
 
 Examples:
     eosvos segment --video clip.mp4 --mask first.png
-    eosvos segment --video frames/ --mask masks/ --quality best --checkpoint runs/meta_train/x/best.safetensors
+    eosvos segment --video frames/ --mask masks/ --quality best --checkpoint best.safetensors
     eosvos segment --video clip.mp4 --mask first.png --quality balanced -T 30 --time-budget 20
 """
 ONLINE = SegmentationConfig(online_interval=5)
