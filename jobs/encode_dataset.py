@@ -1,7 +1,7 @@
 """Frames and masks as they lie in folders, or made up, to Parquet: `--help` has examples."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,25 +16,55 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Encode a dataset to Parquet, the form that training and evaluation read.
 
+Layouts, as the official archives are unpacked; values of masks are object ids, and 255 is void, but in davis2016:
+  davis2016    ROOT/{JPEGImages,Annotations,ImageSets}/480p; or the archive of DAVIS 2017, by ROOT/ImageSets/2016
+  davis2017    ROOT/{JPEGImages,Annotations}/480p, ROOT/ImageSets/2017
+  youtube-vos  ROOT/SPLIT/{JPEGImages,Annotations,meta.json}, of 2018 and 2019
+  frames       ROOT/VIDEO/*.jpg and MASKS/VIDEO/*.png, or one video: ROOT/*.jpg and MASKS/*.png; masks of all frames or
+               of some
+  images       ROOT/images/**/NAME.jpg and ROOT/masks/**/NAME.png
+  voc          ROOT/{JPEGImages,SegmentationObject,ImageSets/Segmentation}
+  synthetic    videos made up by a seeded generator
+
 Examples:
-  python jobs/encode_dataset.py --layout davis2016 --root DAVIS --split train --out runs/data/train
+  python jobs/encode_dataset.py --layout davis2017 --root DAVIS --split train --out runs/data/train
+  python jobs/encode_dataset.py --layout youtube-vos --root YouTube-VOS --split train --out runs/data/youtube-vos
+  python jobs/encode_dataset.py --layout frames --root frames --masks masks --out runs/data/mine
   python jobs/encode_dataset.py --layout synthetic --split held --sequences 40 --out runs/data/synthetic-held
 """
 SYNTHETIC_FLAGS = ("sequences", "frames", "size", "objects", "seed")
+Layout = Literal["davis2016", "davis2017", "youtube-vos", "frames", "images", "voc", "synthetic"]
+FLAGS: dict[str, tuple[str, ...]] = {
+    "davis2016": ("root", "split"),
+    "davis2017": ("root", "split", "resolution"),
+    "youtube-vos": ("root", "split"),
+    "frames": ("root", "masks"),
+    "images": ("root", "split"),
+    "voc": ("root", "split"),
+    "synthetic": ("split", *SYNTHETIC_FLAGS),
+}
+"""What each layout takes."""
+NEEDED = {layout: flags[:2] for layout, flags in FLAGS.items()} | {"images": ("root",), "synthetic": ("split",)}
+"""What each layout cannot do without."""
 
 
 @dataclass(frozen=True)
 class EncodeDataset:
     """What to encode and where to."""
 
-    layout: Literal["davis2016", "synthetic"]
-    """davis2016: the official folders; synthetic: videos made up by a seeded generator."""
-    split: str
-    """davis2016: name of a list in ImageSets/480p; synthetic: train or held."""
+    layout: Layout
+    """How the files lie; see above."""
     out: Path
     """Folder to make; it appears when everything is in it. The same command again finds it and does nothing."""
+    split: str | None = None
+    """davis2016, davis2017, voc: name of a list; youtube-vos: folder in --root; images: folder in images, all unless
+    given; synthetic: train or held."""
     root: Path | None = None
-    """davis2016: folder that holds JPEGImages, Annotations and ImageSets."""
+    """Folder of the dataset, or of the frames; not for synthetic."""
+    masks: Path | None = None
+    """frames: folder of the masks."""
+    resolution: Literal["480p", "Full-Resolution"] | None = None
+    """davis2017: folder of the frames and masks, 480p unless given."""
     sequences: int | None = None
     """synthetic: number of sequences, 400 unless given."""
     frames: int | None = None
@@ -51,29 +81,57 @@ def read(config: EncodeDataset) -> "tuple[list[Sequence], dict[str, Any]]":
     """The sequences to encode, and the specification that says what the dataset is made from.
 
     Raises:
-        BadInput: flags of the other layout, a value out of range, or what the readers refuse.
+        BadInput: flags of another layout or one that is missing, a value out of range, or what the readers refuse.
     """
+    given: dict[str, Any] = {
+        field.name: value
+        for field in fields(config)
+        if field.name not in ("layout", "out") and (value := getattr(config, field.name)) is not None
+    }
+    for name in given.keys() - set(FLAGS[config.layout]):
+        layouts = [layout for layout, flags in FLAGS.items() if name in flags]
+        raise BadInput(f"--{name}: goes with --layout {', '.join(layouts)} only; leave it out")
+    for name in NEEDED[config.layout]:
+        if name not in given:
+            raise BadInput(f"--{name}: missing; --layout {config.layout} needs it")
+    if config.layout == "synthetic":
+        return _synthetic(**given)
+    places: dict[str, Any] = {
+        name: absolute_path(given[name], f"--{name}") for name in ("root", "masks") if name in given
+    }
+    spec = {"layout": config.layout} | given | {name: str(path) for name, path in places.items()}
+    return _from_files(config.layout, **(given | places)), spec
+
+
+def _from_files(layout: Layout, **given: Any) -> "list[Sequence]":
     from eosvos.data.readers.davis import read_davis2016
+    from eosvos.data.readers.davis2017 import read_davis2017
+    from eosvos.data.readers.frames import read_frames
+    from eosvos.data.readers.images import read_images, read_voc
+    from eosvos.data.readers.youtube_vos import read_youtube_vos
+
+    readers: dict[str, Callable[..., list[Sequence]]] = {
+        "davis2016": read_davis2016,
+        "davis2017": read_davis2017,
+        "youtube-vos": read_youtube_vos,
+        "frames": read_frames,
+        "images": read_images,
+        "voc": read_voc,
+    }
+    return readers[layout](**given)
+
+
+def _synthetic(
+    split: str, sequences: int = 400, seed: int = 0, **given: int
+) -> "tuple[list[Sequence], dict[str, Any]]":
     from eosvos.data.readers.synthetic import GENERATOR_VERSION, SyntheticSettings, synthetic
 
-    spec: dict[str, Any] = {"layout": config.layout, "split": config.split}
-    given = {name: value for name in SYNTHETIC_FLAGS if (value := getattr(config, name)) is not None}
-    if config.layout == "davis2016":
-        if given:
-            raise BadInput(f"--{next(iter(given))}: goes with --layout synthetic only; leave it out")
-        if config.root is None:
-            raise BadInput("--root: missing; --layout davis2016 needs the folder that holds JPEGImages")
-        root = absolute_path(config.root, "--root")
-        return read_davis2016(root, config.split), spec | {"root": str(root)}
-    if config.root is not None:
-        raise BadInput(f"--root {config.root}: --layout synthetic reads no files; leave it out")
-    count, seed = given.pop("sequences", 400), given.pop("seed", 0)
     try:
         settings = SyntheticSettings(**given)
     except ValueError as error:
         raise BadInput(f"--{error}") from error
-    spec |= {"sequences": count, "seed": seed, "generator": GENERATOR_VERSION} | to_dict(settings)
-    return synthetic(config.split, count, settings, seed), spec
+    spec = {"layout": "synthetic", "split": split, "sequences": sequences, "seed": seed, "generator": GENERATOR_VERSION}
+    return synthetic(split, sequences, settings, seed), spec | to_dict(settings)
 
 
 def with_progress(work: Callable[[Callable[[int, int], None]], bool]) -> bool:

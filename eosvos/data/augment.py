@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig
-from eosvos.data.sequence import Sequence
+from eosvos.data.sequence import VOID, Sequence
 from eosvos.data.tasks import MIN_AREA, Task
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
@@ -27,11 +27,16 @@ class LabelledFrame:
 
     Attributes:
         image: (3, H, W) uint8, RGB.
-        mask: (H, W) uint8, 0 or 1.
+        mask: (H, W) uint8, 1 on the object, else 0, and ``VOID`` where nobody knows.
     """
 
     image: Tensor
     mask: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """(H, W) bool, where the object is for sure."""
+        return self.mask == 1
 
     def flip(self) -> "LabelledFrame":
         """Left and right exchanged."""
@@ -40,7 +45,7 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class TaskFrames:
-    """A task as the learner sees it: frames (N, 3, H, W) uint8 and the target's masks (N, H, W) uint8, 0 or 1."""
+    """A task as the learner sees it: frames (N, 3, H, W) uint8, the target's masks (N, H, W) uint8, as in a frame."""
 
     train_images: Tensor
     train_masks: Tensor
@@ -94,7 +99,7 @@ def transform(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.G
     """
     if rng.random() < config.flip:
         frame = frame.flip()
-    return _warp_keeping_object(frame, config, rng, max(MIN_REMAINING * int(frame.mask.sum()), 1))
+    return _warp_keeping_object(frame, config, rng, max(MIN_REMAINING * int(frame.shown.sum()), 1))
 
 
 def transform_batch(
@@ -170,8 +175,10 @@ def _read(video: Sequence, position: int, object_id: int, short_side: int, long_
             f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} is not in its mask, "
             "though the index says so; encode the dataset again"
         )
-    mask = (ids == object_id).to(torch.uint8)
-    return LabelledFrame(resize(image, short_side, long_side), resize(mask, short_side, long_side))
+    mask = resize((ids == object_id).to(torch.uint8), short_side, long_side)
+    if not video.merge_objects and bool((void := ids == VOID).any()):
+        mask = torch.where((resize(void.to(torch.uint8), short_side, long_side) > 0) & (mask == 0), VOID, mask)
+    return LabelledFrame(resize(image, short_side, long_side), mask)
 
 
 def _warp(
@@ -210,7 +217,7 @@ def _warp_keeping_object(
     for _ in range(TRIES):
         x, y = rng.uniform(-config.translation, config.translation, size=2)
         warped = _warp(frame, config, rng, (x * width, y * height))
-        if int(warped.mask.sum()) >= least:
+        if int(warped.shown.sum()) >= least:
             return warped
     return frame
 
@@ -228,18 +235,22 @@ def _paste(
     """
     height, width = frame.mask.shape
     donor = _crop(donor, height, width)
-    ys, xs = torch.where(donor.mask > 0)
+    ys, xs = torch.where(donor.shown)
     centre = (float(xs.double().mean()), float(ys.double().mean())) if len(ys) else (width / 2, height / 2)
     for _ in range(TRIES):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         shift = (float(x) - centre[0], float(y) - centre[1])
         warped = _warp(donor, config, rng, shift, centre)
-        remaining = frame.mask * (1 - warped.mask)
-        target = warped.mask if donor_is_target else remaining
-        if _is_visible(target) and (donor_is_target or remaining.sum() >= MIN_REMAINING * frame.mask.sum()):
-            return LabelledFrame(torch.where(warped.mask.bool(), warped.image, frame.image), target)
+        pasted = LabelledFrame(
+            torch.where(warped.shown, warped.image, frame.image),
+            warped.shown.to(torch.uint8) if donor_is_target else torch.where(warped.shown, 0, frame.mask),
+        )
+        visible = pasted.shown.sum()
+        remains = donor_is_target or visible >= MIN_REMAINING * frame.shown.sum()
+        if visible >= _least_visible(frame.mask) and remains:
+            return pasted
     if donor_is_target:
-        return LabelledFrame(torch.where(donor.mask.bool(), donor.image, frame.image), donor.mask)
+        return LabelledFrame(torch.where(donor.shown, donor.image, frame.image), donor.shown.to(torch.uint8))
     return frame
 
 
@@ -247,15 +258,11 @@ def _crop(frame: LabelledFrame, height: int, width: int) -> LabelledFrame:
     """The ``height`` x ``width`` of a frame that hold most of the object, zeros where the frame is smaller."""
     top, left = (
         int(counts.unfold(0, min(side, len(counts)), 1).sum(dim=1).argmax())
-        for counts, side in ((frame.mask.sum(dim=1), height), (frame.mask.sum(dim=0), width))
+        for counts, side in ((frame.shown.sum(dim=1), height), (frame.shown.sum(dim=0), width))
     )
     image, mask = (part[..., top : top + height, left : left + width] for part in (frame.image, frame.mask))
     padding = (0, width - mask.shape[1], 0, height - mask.shape[0])
     return LabelledFrame(torch.nn.functional.pad(image, padding), torch.nn.functional.pad(mask, padding))
-
-
-def _is_visible(mask: Tensor) -> bool:
-    return int(mask.sum()) >= _least_visible(mask)
 
 
 def _least_visible(mask: Tensor) -> float:

@@ -1,8 +1,8 @@
 """The noun that every part shares: a video, its masks, its object ids, its names."""
 
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from eosvos.errors import BadInput
 
+VOID = 255
+"""Value of the pixels of a mask that nobody decided on, where its values are object ids."""
 # What Pillow raises for damaged files; ValueError comes from damaged PNG chunks.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -33,8 +35,10 @@ class Sequence:
         dataset: name of the dataset, for example ``davis2016``.
         name: name of the sequence, unique within the dataset.
         frame_names: one name per frame, in order, without a file ending.
-        merge_objects: True where any mask value above 0 is object 1 (DAVIS 2016); False where values are object ids.
+        merge_objects: True where any mask value above 0 is object 1 (DAVIS 2016); False where values are object ids,
+            1 to 254, and ``VOID``.
         read: position of a frame -> its encoded bytes.
+        categories: object id -> what it is, where that is known.
     """
 
     dataset: str
@@ -42,6 +46,7 @@ class Sequence:
     frame_names: tuple[str, ...]
     merge_objects: bool
     read: Callable[[int], EncodedFrame]
+    categories: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame_names)
@@ -51,7 +56,8 @@ class Sequence:
 
         Returns:
             image: (3, H, W) uint8, RGB.
-            mask: (H, W) uint8, object ids with 0 for the background, or None where the frame has no annotation.
+            mask: (H, W) uint8, object ids with 0 for the background and ``VOID``, or None where the frame has no
+                annotation.
 
         Raises:
             BadInput: an image or a mask that cannot be decoded, or a mask of another size than its frame.
@@ -141,6 +147,11 @@ def size_text(size: Iterable[int]) -> str:
     """(H, W) as people write it: ``854x480`` for 480 rows of 854 pixels."""
     height, width = size
     return f"{width}x{height}"
+
+
+def without_void(mask: Tensor) -> Tensor:
+    """A mask (H, W) uint8 of object ids with background where it is ``VOID``."""
+    return torch.where(mask == VOID, 0, mask)
 
 
 def object_ids(mask: Tensor) -> tuple[int, ...]:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from eosvos.data.palette import encode_mask
-from eosvos.data.sequence import Sequence
+from eosvos.data.sequence import Sequence, object_ids, without_void
 from eosvos.errors import BadInput
 from eosvos.evaluation.results import FineTuning, SequenceResult
 from eosvos.learning.optimization import Optimization
-from eosvos.metrics.sequence_scores import score_sequence
+from eosvos.metrics.sequence_scores import score_entering
 from eosvos.metrics.table import ObjectResult
 from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, fine_tune_object
 from eosvos.segmentation.config import SegmentationConfig
@@ -66,17 +67,13 @@ def evaluate_sequence(
         the results, and the masks of each.
 
     Raises:
-        BadInput: a first frame without a mask or an object, or frames that cannot be decoded.
+        BadInput: nothing to follow, nothing to score, or frames that cannot be decoded.
     """
     torch.set_num_threads(settings.threads)
     sequence = settings.frames_of(sequence)
     decoded = [sequence.frame(position) for position in range(len(sequence))]
     images, truths = [image for image, _ in decoded], [mask for _, mask in decoded]
-    first_mask = truths[0]
-    if first_mask is None or not first_mask.any():
-        raise BadInput(
-            f"{sequence.dataset}, {sequence.name}: its first frame has no object, so there is nothing to follow"
-        )
+    given = _given(sequence, truths)
     results: list[SequenceResult] = []
     encoded: Masks = []
     for rate in settings.learning_rates or (None,):
@@ -90,15 +87,40 @@ def evaluate_sequence(
                 results.append(replace(results[0], fine_tuning=fine_tuning))
                 encoded.append(encoded[0])
                 continue
-            frames = segmenter.segment(images, {0: first_mask}, T, adapted=adapted, keep_going=True)
+            frames = segmenter.segment(images, given, T, adapted=adapted, keep_going=True)
             masks = [frame.mask for frame in frames]
             diverged = any(one.diverged for one in adapted.values())
-            scores = score_sequence(masks, truths, list(adapted), sequence.name)
+            entered = {object_id: one.start for object_id, one in adapted.items()}
             scored = tuple(
-                ObjectResult(sequence.dataset, sequence.name, len(sequence), one.seconds, score)
-                for one, score in zip(adapted.values(), scores, strict=True)
+                ObjectResult(sequence.dataset, sequence.name, len(sequence), adapted[score.object_id].seconds, score)
+                for score in score_entering(masks, truths, entered, sequence.name)
             )
             encoded.append([encode_mask(mask) for mask in masks])
             before, computed = computed, sum(one.computed for one in adapted.values())
             results.append(SequenceResult(sequence.name, fine_tuning, scored, diverged, computed - before))
     return results, encoded
+
+
+def _given(sequence: Sequence, truths: list[Tensor | None]) -> dict[int, Tensor]:
+    """Position of a frame -> the mask of the objects that are first seen there.
+
+    Of DAVIS those of the first frame alone: that is what each of the public evaluators does. Raises BadInput where
+    nothing can be followed.
+    """
+    first_only = sequence.dataset in ("davis2016", "davis2017")
+    given: dict[int, Tensor] = {}
+    seen: set[int] = set()
+    for position, mask in enumerate(truths[:1] if first_only else truths):
+        if mask is None:
+            continue
+        known = without_void(mask) if not sequence.merge_objects else mask
+        new = [object_id for object_id in object_ids(known) if object_id not in seen]
+        if new:
+            given[position] = torch.where(torch.isin(known, torch.tensor(new, dtype=torch.uint8)), known, 0)
+            seen |= set(new)
+    if not given:
+        raise BadInput(
+            f"{sequence.dataset}, {sequence.name}: {'its first' if first_only else 'no'} frame has "
+            f"{'no' if first_only else 'an'} object, so there is nothing to follow"
+        )
+    return given

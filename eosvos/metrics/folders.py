@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eosvos.data.readers.clip import natural_order
-from eosvos.data.readers.masks import VOID, has_gray_palette, read_mask
-from eosvos.data.sequence import UNREADABLE, decode_mask, size_text
+from eosvos.data.readers.masks import has_gray_palette, read_mask
+from eosvos.data.sequence import UNREADABLE, VOID, decode_mask, size_text
 from eosvos.errors import BadInput
 from eosvos.metrics.config import Layout
 from eosvos.metrics.measures import jaccard_and_boundary_f

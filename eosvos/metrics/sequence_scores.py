@@ -1,6 +1,6 @@
 """J and F of the objects of one sequence, over the frames that the DAVIS evaluator counts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Frames
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,13 +70,33 @@ def score_sequence(
         BadInput: not as many predictions as frames, no annotated frame between the first and the last, no
             prediction for a frame that counts, or one of another size than its annotation.
     """
-    positions = inner_annotated(truths)
-    if not positions:
+    return score_entering(predictions, truths, dict.fromkeys(object_ids, 0), name)
+
+
+def score_entering(
+    predictions: Frames[IdMap | None], truths: Frames[IdMap | None], entered: Mapping[int, int], name: str
+) -> tuple[ObjectScores, ...]:
+    """As ``score_sequence``, of objects that may enter late: each counts in the frames after its first mask.
+
+    Args:
+        predictions, truths, name: as of ``score_sequence``.
+        entered: object id -> position of its first mask.
+
+    Returns:
+        One result per object that has a frame that counts, in the order of ``entered``.
+    """
+    counted = inner_annotated(truths)
+    after = {object_id: tuple(p for p in counted if p > first) for object_id, first in entered.items()}
+    if not any(after.values()):
         raise BadInput(
             f"{name}: no annotated frame between the first and the last of its {len(truths)}, and those two do not "
             "count; give masks for frames in between"
         )
-    return tuple(score_object(predictions, truths, object_id, positions, name) for object_id in object_ids)
+    return tuple(
+        score_object(predictions, truths, object_id, positions, name)
+        for object_id, positions in after.items()
+        if positions
+    )
 
 
 def inner_annotated(truths: Frames[IdMap | None]) -> tuple[int, ...]:

@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-IGNORED = 255
+from eosvos.data.sequence import VOID
+
+IGNORED = VOID
 """Value of mask pixels that no loss looks at."""
 
 

@@ -89,8 +89,11 @@ BAD = {
     "--layout synthetic --split val": "split val: no such synthetic split",
     "--layout synthetic --split train --sequences 0": "sequences 0",
     "--layout synthetic --split train --objects 2": "--objects 2: must be between 3 and 8",
-    "--layout synthetic --split train --root .": "--root .: --layout synthetic reads no files",
+    "--layout synthetic --split train --root .": "--root: goes with --layout davis2016, davis2017",
     "--layout davis2016 --split train": "--root: missing",
+    "--layout davis2017 --root .": "--split: missing; --layout davis2017 needs it",
+    "--layout frames --root . --split train": "--split: goes with --layout davis2016, davis2017, youtube-vos",
+    "--layout davis2016 --root . --split train --resolution 480p": "--resolution: goes with --layout davis2017 only",
     "--layout davis2016 --split train --root missing": "missing: no such folder",
     "--layout davis2016 --split train --root . --frames 3": "--frames: goes with --layout synthetic only",
     "--layout davis2016 --split val --root DAVIS": "val.txt: no such list; splits that exist here: train",
@@ -130,3 +133,16 @@ def test_another_dataset_in_its_place(
     assert _here(monkeypatch, *tiny, "--sequences", 1) == 0
     assert _here(monkeypatch, *tiny, "--sequences", 2) == 2
     assert "out: holds a dataset that differs in sequences (1 there, 2 now)" in capsys.readouterr().err
+
+
+def test_frames_and_masks_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("frames/clip", "masks/clip"):
+        (tmp_path / name).mkdir(parents=True)
+    for frame in range(3):
+        Image.fromarray(np.full((20, 30, 3), 80 * frame, np.uint8)).save(tmp_path / f"frames/clip/{frame}.jpg")
+    Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / "masks/clip/1.png")
+    folders = ("--root", tmp_path / "frames", "--masks", tmp_path / "masks")
+    assert _here(monkeypatch, "--layout", "frames", *folders, "--out", tmp_path / "out") == 0
+    dataset = open_dataset(tmp_path / "out")
+    assert dataset.visible(0) == {1: (1,)}
+    assert dataset.spec["masks"] == str(tmp_path / "masks")

@@ -29,5 +29,12 @@ _OBJECTS = [
 # Image and mask side by side: on a remote file system one request brings both.
 DATA_SCHEMA = pa.schema([*_LABELS, ("image", pa.binary()), ("mask", pa.binary()), *_OBJECTS])
 INDEX_SCHEMA = pa.schema(
-    [*_LABELS, ("file", pa.string()), ("row_group", pa.int32()), ("merge_objects", pa.bool_()), *_OBJECTS]
+    [
+        *_LABELS,
+        ("file", pa.string()),
+        ("row_group", pa.int32()),
+        ("merge_objects", pa.bool_()),
+        *_OBJECTS,
+        ("categories", pa.list_(pa.string())),  # per id, null where it is not known; older indices lack the column
+    ]
 )

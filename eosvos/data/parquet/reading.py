@@ -76,12 +76,29 @@ class EncodedDataset:
         """All sequences, each reading a frame when it is asked for; they pickle to a few bytes per frame."""
         columns = ("dataset", "sequence", "name", "file", "row_group", "merge_objects")
         datasets, labels, names, files, groups, merged = (self.index[column].to_pylist() for column in columns)
+        categories = self._categories
         sequences = []
-        for first, last in zip(self._starts[:-1], self._starts[1:], strict=True):
+        for index, (first, last) in enumerate(zip(self._starts[:-1], self._starts[1:], strict=True)):
             label = f"sequence {labels[first]}"
             read = _Rows(self.uri, self.hash, label, tuple(files[first:last]), tuple(groups[first:last]))
-            sequences.append(Sequence(datasets[first], labels[first], tuple(names[first:last]), merged[first], read))
+            frames = tuple(names[first:last])
+            sequences.append(Sequence(datasets[first], labels[first], frames, merged[first], read, categories[index]))
         return tuple(sequences)
+
+    @cached_property
+    def _categories(self) -> list[dict[int, str]]:
+        """Per sequence: object id -> category; empty where none is known, as in an index of an older version."""
+        found: list[dict[int, str]] = [{} for _ in self._starts[:-1]]
+        if "categories" not in self.index.column_names:
+            return found
+        ids, categories = (self.index[column].combine_chunks() for column in ("ids", "categories"))
+        flat = pc.list_flatten(categories)
+        if flat.null_count < len(flat):
+            owners = np.searchsorted(self._starts, pc.list_parent_indices(ids).to_numpy(), side="right") - 1
+            for owner, number, category in zip(owners, pc.list_flatten(ids).to_pylist(), flat.to_pylist(), strict=True):
+                if category is not None:
+                    found[owner][number] = category
+        return found
 
     @cached_property
     def _objects(self) -> list[dict[int, tuple[tuple[int, ...], tuple[int, ...]]]]:

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from eosvos.data.parquet.layout import DATA_SCHEMA, FORMAT, INDEX, INDEX_SCHEMA, MAX_ROWS, METADATA_KEY, VERSION
 from eosvos.data.parquet.reading import open_dataset
-from eosvos.data.sequence import EncodedFrame, Sequence, decode
+from eosvos.data.sequence import VOID, EncodedFrame, Sequence, decode
 from eosvos.errors import BadInput
 from eosvos.files import locked
 
@@ -130,10 +130,16 @@ def _write(
         for sequence in ordered:
             for position, name in enumerate(sequence.frame_names):
                 encoded = sequence.read(position)
-                row = {"dataset": sequence.dataset, "sequence": sequence.name, "position": position, "name": name}
+                row: dict[str, Any] = {
+                    "dataset": sequence.dataset,
+                    "sequence": sequence.name,
+                    "position": position,
+                    "name": name,
+                }
                 row |= _describe(encoded, sequence.merge_objects)
                 file, row_group = files.write(row | {"image": encoded.image, "mask": encoded.mask})
                 row |= {"file": file, "row_group": row_group, "merge_objects": sequence.merge_objects}
+                row |= {"categories": _categories(row["ids"], sequence.categories)}
                 rows.append(row)
                 _digest(digest, row, encoded)
                 if progress:
@@ -152,7 +158,7 @@ def _describe(encoded: EncodedFrame, merge_objects: bool) -> dict[str, Any]:
     if mask is not None:
         values = mask.numpy()
         areas = np.bincount(values.ravel(), minlength=1)
-        ids = [number for number in np.flatnonzero(areas).tolist() if number > 0]
+        ids = [number for number in np.flatnonzero(areas).tolist() if number not in (0, VOID)]
         slices = ndimage.find_objects(values)
         spans = [slices[number - 1] for number in ids]
         row["ids"], row["areas"] = ids, [int(areas[number]) for number in ids]
@@ -160,9 +166,14 @@ def _describe(encoded: EncodedFrame, merge_objects: bool) -> dict[str, Any]:
     return row
 
 
+def _categories(ids: list[int] | None, known: Mapping[int, str]) -> list[str | None] | None:
+    return None if ids is None else [known.get(number) for number in ids]
+
+
 def _digest(digest: Any, row: Mapping[str, Any], encoded: EncodedFrame) -> None:
     """Over names and bytes, with the lengths, so that no two contents read the same."""
     labels = [row[key] for key in ("dataset", "sequence", "position", "name", "merge_objects")]
+    labels += [row["categories"]] if any(row["categories"] or ()) else []
     lengths = [len(encoded.image), None if encoded.mask is None else len(encoded.mask)]
     digest.update(json.dumps([*labels, *lengths]).encode())
     digest.update(encoded.image)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from eosvos.data.readers.davis2017 import read_davis2016_of_2017
 from eosvos.data.readers.files import FrameFiles
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
@@ -14,7 +15,8 @@ _LISTS = ("ImageSets", "480p")
 def read_davis2016(root: Path, split: str) -> list[Sequence]:
     """The sequences that ``ImageSets/480p/<split>.txt`` lists, by name; their frames are the listed ones, by name.
 
-    Masks hold one object: every value above 0 is object 1. No image is opened here.
+    Of the archive of DAVIS 2017, which has ``ImageSets/2016`` instead, all frames of the sequences listed there. Masks
+    hold one object: every value above 0 is object 1. No image is opened here.
 
     Args:
         root: folder that holds ``JPEGImages``, ``Annotations`` and ``ImageSets``.
@@ -27,6 +29,8 @@ def read_davis2016(root: Path, split: str) -> list[Sequence]:
     root = Path(root).resolve()
     if not root.is_dir():
         raise BadInput(f"{root}: no such folder; give the folder that holds JPEGImages, Annotations and ImageSets")
+    if (root / "ImageSets" / "2016").is_dir() and not root.joinpath(*_LISTS).is_dir():
+        return read_davis2016_of_2017(root, split)
     for parts in (_IMAGES, _MASKS, _LISTS):
         folder = root.joinpath(*parts)
         if not folder.is_dir():

@@ -11,11 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from eosvos.data.readers.clip import Clip, frame_name, natural_order
-from eosvos.data.sequence import UNREADABLE, object_ids, size_text, unreadable_reason
+from eosvos.data.sequence import UNREADABLE, VOID, object_ids, size_text, unreadable_reason
 from eosvos.errors import BadInput
-
-VOID = 255
-"""Value of a palette image that DAVIS and YouTube-VOS give to pixels nobody decided on."""
 
 
 @dataclass(frozen=True)

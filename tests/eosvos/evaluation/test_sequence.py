@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
-from eosvos.data.sequence import EncodedFrame, Sequence
+from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 from eosvos.errors import BadInput
 from eosvos.evaluation.results import FineTuning
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
@@ -73,5 +74,53 @@ def test_nothing_to_follow(sequence: Sequence, has_mask: bool) -> None:
     def read(position: int) -> EncodedFrame:
         return replace(sequence.read(position), mask=empty if has_mask else None)
 
-    with pytest.raises(BadInput, match="held-00000: its first frame has no object, so there is nothing to follow"):
+    with pytest.raises(BadInput, match="held-00000: no frame has an object, so there is nothing to follow"):
         evaluate_sequence(load(CHECKPOINT), replace(sequence, read=read), SequenceSettings((0,)))
+
+
+def _with_masks(sequence: Sequence, masks: list[np.ndarray | None], dataset: str) -> Sequence:
+    def read(position: int) -> EncodedFrame:
+        mask = masks[position]
+        return replace(sequence.read(position), mask=None if mask is None else encode_mask(mask))
+
+    return replace(sequence, dataset=dataset, merge_objects=False, read=read)
+
+
+@pytest.fixture
+def late(sequence: Sequence) -> list[np.ndarray | None]:
+    """Object 1 from the first frame on, object 2 from the second, object 3 in the last; void in the first."""
+    masks = [np.zeros((64, 64), np.uint8) for _ in range(4)]
+    for position, mask in enumerate(masks):
+        mask[10:30, 10:30] = 1
+        mask[40:60, 30:50] = 2 * (position > 0)
+        mask[0:8, 40:60] = 3 * (position == 3)
+    masks[0][:, 60:] = VOID
+    return list(masks)
+
+
+def test_an_object_that_enters_late_counts_after_its_first_mask(
+    sequence: Sequence, late: list[np.ndarray | None]
+) -> None:
+    results, (masks,) = evaluate_sequence(
+        load(CHECKPOINT), _with_masks(sequence, late, "youtube_vos"), SequenceSettings((0,), segmentation=BARE)
+    )
+    (result,) = results
+    positions = {one.scores.object_id: one.scores.positions for one in result.objects}
+    assert positions == {1: (1, 2), 2: (2,)}  # after object 3's first mask comes no frame
+    first = late[0]
+    assert first is not None
+    assert masks[0] == encode_mask(np.where(first == VOID, 0, first))
+
+
+def test_of_davis_the_objects_of_the_first_frame_count(sequence: Sequence, late: list[np.ndarray | None]) -> None:
+    (result,), _ = evaluate_sequence(
+        load(CHECKPOINT), _with_masks(sequence, late, "davis2017"), SequenceSettings((0,), segmentation=BARE)
+    )
+    assert {one.scores.object_id: one.scores.positions for one in result.objects} == {1: (1, 2)}
+
+
+def test_an_object_of_davis_that_is_not_in_the_first_frame(sequence: Sequence, late: list[np.ndarray | None]) -> None:
+    with pytest.raises(BadInput, match="held-00000: its first frame has no object"):
+        evaluate_sequence(
+            load(CHECKPOINT), _with_masks(sequence, [None, *late[1:]], "davis2017"), SequenceSettings((0,))
+        )

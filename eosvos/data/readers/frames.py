@@ -1,0 +1,34 @@
+"""Videos as folders of frames, with a folder of masks for each, of some frames or of all."""
+
+from pathlib import Path
+
+from eosvos.data.readers.clip import IMAGE_ENDINGS
+from eosvos.data.readers.folders import existing, stems, video
+from eosvos.data.sequence import Sequence
+from eosvos.errors import BadInput
+
+LAYOUT = "the layout frames"
+
+
+def read_frames(root: Path, masks: Path) -> list[Sequence]:
+    """Frames ``ROOT/NAME/*.jpg`` with masks ``MASKS/NAME/*.png``; values are object ids, and 255 is void.
+
+    Where the frames lie in ``root`` itself it is one video, called as the folder is, or as the one around it where it
+    is called ``frames``.
+
+    Raises:
+        BadInput: a folder that is missing, a video without frames or masks, or a mask without a frame.
+    """
+    frames, masks = (existing(Path(path).resolve(), LAYOUT) for path in (root, masks))
+    if stems(frames, IMAGE_ENDINGS):
+        name = frames.parent.name if frames.name == "frames" else frames.name
+        return [video("frames", name, frames, masks)]
+    names, annotated = (
+        {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        for folder in (frames, masks)
+    )
+    if not names:
+        raise BadInput(f"{frames}: holds no frames and no folders of frames; correct --root")
+    for name in sorted(annotated - names):
+        raise BadInput(f"{masks / name}: masks without frames; restore {frames / name} or remove the folder")
+    return [video("frames", name, frames / name, masks / name) for name in sorted(names)]

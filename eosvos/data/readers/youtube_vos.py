@@ -1,0 +1,95 @@
+"""YouTube-VOS 2018 and 2019 in their official layout: a folder for each split, with meta.json."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eosvos.data.readers.folders import existing, is_name, video
+from eosvos.data.sequence import Sequence
+from eosvos.errors import BadInput
+
+LAYOUT = "the official layout of YouTube-VOS"
+ALL_FRAMES = "_all_frames"
+"""Ends the name of a split that has all frames; its masks and meta.json are those of the split without it."""
+
+
+def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
+    """The videos that ``meta.json`` of a split names; values of masks are object ids, and 255 is void.
+
+    Masks are of every fifth frame, or of those alone in which an object is first seen. Objects may enter late.
+
+    Args:
+        root: folder that holds the folder of the split.
+        split: ``train``, ``valid``, ``valid_all_frames``, ``test``, ``test_all_frames``, or a folder of your own.
+
+    Raises:
+        BadInput: a folder, ``meta.json``, a video, a frame or a mask that is missing, or a video that ``meta.json``
+            does not name.
+    """
+    folder = existing(Path(root).resolve() / split, LAYOUT) if is_name(split) else _no_split(root, split)
+    images = existing(folder / "JPEGImages", LAYOUT)
+    labelled = folder if (folder / "Annotations").is_dir() else folder.with_name(split.removesuffix(ALL_FRAMES))
+    masks = existing(labelled / "Annotations", LAYOUT)
+    meta = labelled / "meta.json"
+    videos = _read_meta(meta)
+    there = {path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    for name in sorted(there - videos.keys()):
+        raise BadInput(f"{images / name}: {meta} does not name this video; take its meta.json or remove the folder")
+    sequences = []
+    for name, objects in sorted(videos.items()):
+        if name not in there:
+            raise BadInput(f"{images / name}: no such folder, but {meta} names the video; unpack the archive again")
+        categories = {number: category for number, (category, _) in objects.items() if category}
+        sequence = video("youtube_vos", name, images / name, masks / name, categories=categories)
+        frames = set(sequence.frame_names)
+        for number, (_, named) in objects.items():
+            for frame in named:
+                if frame not in frames:
+                    raise BadInput(
+                        f"{images / name / frame}.jpg: no such frame, but {meta} says that object {number} is in it; "
+                        "unpack the archive again"
+                    )
+        sequences.append(sequence)
+    return sequences
+
+
+def _no_split(root: Path, split: str) -> Path:
+    raise BadInput(f"--split {split}: not the name of a folder in {root}; give train, valid, or test")
+
+
+def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
+    """Video -> object id -> (category, names of frames)."""
+    if not path.is_file():
+        raise BadInput(f"{path}: missing, but {LAYOUT} has it; unpack the archive again")
+    try:
+        videos: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_different)[
+            "videos"
+        ]
+        found = {
+            name: {
+                int(number): (str(one.get("category", "")), [str(frame) for frame in one.get("frames", ())])
+                for number, one in values["objects"].items()
+            }
+            for name, values in videos.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path}: not in the official form ({error!r}); unpack the archive again") from error
+    for name, objects in found.items():
+        if not is_name(name):
+            raise BadInput(f"{path}: {name!r} is not the name of a video; unpack the archive again")
+        for number in objects:
+            if not 1 <= number <= 254:
+                raise BadInput(f"{path}: video {name} has an object {number}; ids are 1 to 254")
+    if not found:
+        raise BadInput(f"{path}: names no video; unpack the archive again")
+    return found
+
+
+def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different; json itself takes the last of two."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"{twice} occurs twice")
+    return values
