@@ -27,7 +27,7 @@ from eosvos.model.config import ModelConfig
 torch.set_num_threads(1)  # Ray's workers and other processes need the cores as well
 
 
-RAY = ("ray_here", "meta_run")
+RAY = ("ray_here", "meta_run", "learned_folder", "grid_folder")
 """The fixtures that need Ray."""
 
 
