@@ -4,6 +4,7 @@ from pathlib import Path
 
 from eosvos.data.readers.davis2017 import read_davis2016_of_2017
 from eosvos.data.readers.files import FrameFiles
+from eosvos.data.readers.folders import MASK_ENDINGS, stems
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 
@@ -82,7 +83,7 @@ def _read_line(line: str, where: str) -> tuple[str, str]:
 def _sequence(root: Path, name: str, lines: dict[str, str]) -> Sequence:
     images, masks = root.joinpath(*_IMAGES, name), root.joinpath(*_MASKS, name)
     # One listing of each folder instead of a question per frame: fast on network file systems too.
-    image_stems, mask_stems = _stems(images, ".jpg"), _stems(masks, ".png")
+    image_stems, mask_stems = stems(images, (".jpg",)), stems(masks, MASK_ENDINGS)
     frames = sorted(lines)
     for frame in frames:
         if frame not in image_stems:
@@ -94,16 +95,9 @@ def _sequence(root: Path, name: str, lines: dict[str, str]) -> Sequence:
                 f"{masks / frame}.png: no such annotation, but {lines[frame]} lists it; "
                 "restore the file or remove the line"
             )
-    for frame in sorted(mask_stems - image_stems):
+    for frame in sorted(mask_stems.keys() - image_stems.keys()):
         raise BadInput(
             f"{masks / frame}.png: an annotation without a frame; restore {images / frame}.jpg or remove the annotation"
         )
-    read = FrameFiles(tuple(images / f"{f}.jpg" for f in frames), tuple(masks / f"{f}.png" for f in frames))
+    read = FrameFiles(tuple(image_stems[f] for f in frames), tuple(mask_stems[f] for f in frames))
     return Sequence("davis2016", name, tuple(frames), True, read)
-
-
-def _stems(folder: Path, ending: str) -> set[str]:
-    """Names of the files in a folder without their ending; hidden files are not counted, nor is a missing folder."""
-    if not folder.is_dir():
-        return set()
-    return {path.stem for path in folder.iterdir() if path.suffix == ending and not path.name.startswith(".")}
