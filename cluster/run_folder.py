@@ -45,9 +45,14 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
 
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """``before`` with a field that stands elsewhere in ``after`` under its name there; its flag is the same."""
+    """``before`` as it is said in ``after``: a field that stands elsewhere there, one that takes several values now.
+
+    Their flags are the same.
+    """
     places = {name.rpartition(".")[2]: name for name in after}
-    return {name if name in after else places.get(name.rpartition(".")[2], name): before[name] for name in before}
+    moved = {name if name in after else places.get(name.rpartition(".")[2], name): before[name] for name in before}
+    several = {name for name, value in after.items() if isinstance(value, list)}
+    return {name: [value] if name in several and isinstance(value, str) else value for name, value in moved.items()}
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def training(encoded: Path) -> MetaTraining:
         mask_roi_size=7,
     )
     return MetaTraining(
-        data=str(encoded),
+        data=(str(encoded),),
         backbone_weights="none",
         checkpoint_every=1,
         model=model,

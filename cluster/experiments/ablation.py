@@ -129,7 +129,8 @@ def _outcome(rows: Sequence[AblationRow], row: AblationRow, seed: int, ablation:
     if row.meta is None:
         searched = tuple(other.T for other in rows if other.meta is None)
         search = out / f"search-{_model(row.parent)}"
-        chosen = chosen_rates(parent, row.parent.data, searched, ablation.rates, search, row.segmentation)
+        (data,) = row.parent.data
+        chosen = chosen_rates(parent, data, searched, ablation.rates, search, row.segmentation)
         checkpoint, single = parent, tuple(rate for rate, steps in chosen.items() if row.T in steps)
     else:
         training, run = replace(row.meta, seed=seed, parent=parent), _meta_folder(row.meta, out)

@@ -69,8 +69,8 @@ def demo(folder: Path, fair: bool = False) -> Path:
     """
     log.info("%s synthetic sequences in %s", ", ".join(f"{n} {split}" for split, n in SEQUENCES.items()), folder)
     data = {split: str(demo_video(folder, split)) for split in SEQUENCES}
-    parent_training = replace(PARENT["demo"], data=data["train"])
-    meta_training = replace(META["demo"], data=data["train"])
+    parent_training = replace(PARENT["demo"], data=(data["train"],))
+    meta_training = replace(META["demo"], data=(data["train"],))
     log.info("parent")
     parent = train(parent_training, folder / "parent")
     log.info("meta-training")

@@ -51,8 +51,10 @@ class Training(ABC):
     job: ClassVar[str]
     """Name of the command, and of MLflow's experiment."""
 
-    data: str = ""
-    """Encoded dataset to train on: a folder or URI that jobs/encode_dataset.py wrote."""
+    data: tuple[str, ...] = ()
+    """Encoded datasets to train on: folders or URIs that jobs/encode_dataset.py wrote."""
+    data_weights: tuple[int, ...] = ()
+    """Of how many tasks each dataset gives how many, such as 5 3 2; as many as it has objects, unless given."""
     seed: int = 0
     """Of everything random."""
     backbone_weights: str = "coco"
@@ -66,8 +68,8 @@ class Training(ABC):
     checkpoint_every: int = 25
     """Outer steps between checkpoints."""
     held_out: float = 0.0
-    """Share of the sequences that is not trained on: meta-training picks its best checkpoint there, a comparison the
-    parent's rates. The seed draws them; a checkpoint names them."""
+    """Share of each dataset's videos that is not trained on: meta-training picks its best checkpoint there, a
+    comparison the parent's rates. The seed draws them; a checkpoint names them."""
     model: ModelConfig = ModelConfig()
     plan: PlanConfig = PlanConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -79,6 +81,8 @@ class Training(ABC):
                 raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"seed: must be at least 0, got {self.seed}")
+        if any(weight < 1 for weight in self.data_weights):
+            raise ValueError(f"data_weights: must be at least 1, got {self.data_weights}")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out: must be at least 0 and below 1, got {self.held_out}")
 
@@ -94,7 +98,7 @@ class Training(ABC):
 
     def with_absolute_paths(self) -> Self:
         """Raises BadInput for relative paths in a submitted job."""
-        return replace(self, data=absolute_address(self.data, "--data"))
+        return replace(self, data=tuple(absolute_address(address, "--data") for address in self.data))
 
     @abstractmethod
     def learner(self) -> "Learner":

@@ -26,7 +26,7 @@ from cluster.training.pictures import training_pictures
 from cluster.training.start import initial_state
 from cluster.training.validation import Validation
 from cluster.training.worker import Work, train_worker
-from eosvos.data.parquet import EncodedDataset, open_dataset
+from eosvos.data.mixture import Mixture, open_mixture
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization, load
 from eosvos.paths import absolute_path
@@ -47,14 +47,14 @@ def train(training: Training, folder: Path) -> Path:
     """
     training, folder = training.with_absolute_paths(), absolute_path(folder, "--out")
     uri = tracking_uri()
-    dataset = open_dataset(training.data)
+    mixture = open_mixture(training.data, training.data_weights)
     run_folder.check(folder, training, free=PLACEMENT)
     first_step, start = checkpoints.latest(folder), None
     if first_step is None:
-        start = initial_state(training, dataset)
-    elif (hash_before := checkpoints.facts(folder, first_step).get("data_hash")) != dataset.hash:
+        start = initial_state(training, mixture)
+    elif (hash_before := checkpoints.facts(folder, first_step).get("data_hash")) != mixture.hash:
         raise BadInput(
-            f"{training.data}: its content (hash {dataset.hash[:12]}) is not what {folder} was trained on "
+            f"{', '.join(training.data)}: its content (hash {mixture.hash[:12]}) is not what {folder} was trained on "
             f"({str(hash_before)[:12]}); give another --out"
         )
     elif first_step >= training.outer.steps and (folder / COMPLETE).is_file():
@@ -71,13 +71,13 @@ def train(training: Training, folder: Path) -> Path:
             checkpoints.save(folder, 0, start, checkpoints.learned_state(start, training.outer))
         else:
             checkpoints.renew_last(folder, first_step)
-        if _run(training, folder, dataset, resources, first_step, uri):
+        if _run(training, folder, mixture, resources, first_step, uri):
             (folder / COMPLETE).touch()
     return folder / checkpoints.LAST
 
 
 def _run(
-    training: Training, folder: Path, dataset: EncodedDataset, resources: WorkerResources, first_step: int, uri: str
+    training: Training, folder: Path, mixture: Mixture, resources: WorkerResources, first_step: int, uri: str
 ) -> bool:
     """Takes the outer steps that are left, with all that belongs to them; whether MLflow has all of it."""
     last = folder / checkpoints.LAST
@@ -86,13 +86,13 @@ def _run(
     tags = {"parent_run": run_of(training.start)} if training.start is not None else {}
     if began.rates is not None:
         tags["learning_rates"] = str(began.rates)
-    tags = run_tags(dataset.hash, world_size=str(training.workers), **tags)
-    data = ((training.data, dataset.hash, "training"),)
-    facts = RunFacts(training.job, f"{training.job} {folder.name}", training, dataset.hash, tags, data)
+    tags = run_tags(mixture.hash, world_size=str(training.workers), **tags)
+    data = tuple((dataset.uri, dataset.hash, "training") for dataset in mixture.datasets)
+    facts = RunFacts(training.job, f"{training.job} {folder.name}", training, mixture.hash, tags, data)
     with logged_run(uri, folder, facts) as background:
         background.do(Tracker.watch_system)
         settings = training.validation
-        validation = None if settings is None else Validation(training, settings, folder, dataset, first_step)
+        validation = None if settings is None else Validation(training, settings, folder, mixture, first_step)
         if first_step < training.outer.steps:
             _fit(training, folder, resources, first_step, background, validation)
         RowLog(background, KEPT).send(progress.read(folder))  # what a kill, or no step to take, has kept from MLflow

@@ -10,8 +10,8 @@ from cluster.training.config import Training
 from cluster.training.worker import stream_config
 from eosvos.data.augment import TaskFrames, input_size
 from eosvos.data.config import PlanConfig
-from eosvos.data.parquet import open_dataset
-from eosvos.data.tasks import Task, learnable
+from eosvos.data.mixture import open_mixture
+from eosvos.data.tasks import Task
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
 from eosvos.measure import TYPICAL_SIZE, noise, seconds_of, threads
@@ -65,16 +65,17 @@ def _data(training: Training) -> tuple[tuple[int, int], str]:
     """(H, W) of its frames, and what is in it."""
     if not training.data:
         return TYPICAL_SIZE, f"data: none named; frames of {size_text(TYPICAL_SIZE)} are assumed"
-    dataset = open_dataset(training.data)
-    stream = stream_config(training, dataset)
-    objects = sum(map(len, learnable(dataset, stream.held_out)))
-    held = [dataset.sequences[index].name for index in stream.held_out]
-    text = (
-        f"data: {training.data}, {len(dataset.sequences) - len(held)} sequences with {objects} objects to learn from, "
-        f"{len(held)} held out{': ' if held else ''}{', '.join(held[:8])}{', ...' if len(held) > 8 else ''}"
-    )
-    image, _ = dataset.sequences[0].frame(0)
-    return (image.shape[-2], image.shape[-1]), text
+    data = open_mixture(training.data, training.data_weights)
+    held = data.names(data.held_out(training.held_out, training.seed))
+    sources = data.sources(training.plan, stream_config(training, data).without)
+    lines = [
+        f"data: {address}, {sum(map(bool, source.visible))} sequences with {sum(map(len, source.visible))} objects to "
+        f"learn from"
+        for address, source in zip(training.data, sources, strict=True)
+    ]
+    lines.append(f"held out: {len(held)}{': ' if held else ''}{', '.join(held[:8])}{', ...' if len(held) > 8 else ''}")
+    image, _ = data.sequences[0].frame(0)
+    return (image.shape[-2], image.shape[-1]), "\n".join(lines)
 
 
 def _measured(

@@ -84,6 +84,6 @@ def trainings(preset: str, data: str, backbone_weights: str = "") -> tuple[Paren
     """Parent and meta-training of a preset on encoded data, from other initial weights where some are named."""
     weights = backbone_weights or PARENT[preset].backbone_weights
     return (
-        replace(PARENT[preset], data=data, backbone_weights=weights),
-        replace(META[preset], data=data, backbone_weights=weights),
+        replace(PARENT[preset], data=(data,), backbone_weights=weights),
+        replace(META[preset], data=(data,), backbone_weights=weights),
     )

@@ -1,13 +1,12 @@
 """What a fresh training starts from, with all that can be checked before it begins."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cluster.training.config import Training
-from eosvos.data.parquet import EncodedDataset
-from eosvos.data.tasks import held_out_sequences
+from eosvos.data.mixture import Mixture
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization, differing_fields, load, skeleton
 from eosvos.learning.rates import level_counts
@@ -17,18 +16,16 @@ from eosvos.model.weights import initial_model
 log = logging.getLogger(__name__)
 
 
-def initial_state(training: Training, dataset: EncodedDataset) -> Optimization:
+def initial_state(training: Training, data: Mixture) -> Optimization:
     """The initialization, and for meta-training the learning rates, before the first outer step.
 
     Raises:
         BadInput: weights or a checkpoint that cannot be started from, or held-out sequences that cannot be scored.
     """
-    indices = held_out_sequences(len(dataset.sequences), training.held_out, training.seed)
-    _check_can_validate(dataset, indices)
-    facts: dict[str, Any] = {
-        "data_hash": dataset.hash,
-        "held_out": [dataset.sequences[index].name for index in indices],
-    }
+    held_out = data.held_out(training.held_out, training.seed)
+    facts: dict[str, Any] = {"data_hash": data.hash, "held_out": data.names(held_out)}
+    if len(data.datasets) > 1:
+        facts["held_out_by_dataset"] = data.names_by_dataset(held_out)
     if training.start is not None:
         parent = load(training.start)
         _check_unseen(training.start, parent, facts)
@@ -60,20 +57,15 @@ def check_weights(training: Training) -> None:
 
 def _check_unseen(parent: Path, start: Optimization, facts: Mapping[str, Any]) -> None:
     """Raises BadInput where a parent has learned from what is to be held out of the same data."""
-    seen = set(facts["held_out"]) - set(start.facts.get("held_out", ()))
-    if seen and start.facts.get("data_hash") == facts["data_hash"]:
+    before, now = _held_out_by_dataset(start.facts), _held_out_by_dataset(facts)
+    seen = {name for dataset in before.keys() & now.keys() for name in {*now[dataset]} - {*before[dataset]}}
+    if seen:
         raise BadInput(
             f"{parent}: was trained on {', '.join(sorted(seen))}, which --held-out keeps for validation; train the "
             "parent with the same --held-out and --seed, or set --held-out 0"
         )
 
 
-def _check_can_validate(dataset: EncodedDataset, indices: Sequence[int]) -> None:
-    """Raises BadInput where a held-out sequence has nothing to follow or nothing to score; known from the index."""
-    for index in indices:
-        positions = {position for frames in dataset.visible(index).values() for position in frames}
-        if len(dataset.sequences[index]) < 3 or 0 not in positions or len(positions) < 3:
-            raise BadInput(
-                f"{dataset.uri}, {dataset.sequences[index].name}: held out for validation, but it has no object in its "
-                "first frame, or fewer than three frames with one; encode without it, or set --held-out 0"
-            )
+def _held_out_by_dataset(facts: Mapping[str, Any]) -> Mapping[str, list[str]]:
+    """Hash of each dataset that a checkpoint's training drew from -> names of what it held out."""
+    return facts.get("held_out_by_dataset") or {facts.get("data_hash", ""): facts.get("held_out", [])}

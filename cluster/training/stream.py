@@ -15,9 +15,9 @@ from safetensors.torch import load, save
 from cluster.session import DATA_TASK_CPUS
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.config import AugmentationConfig, PlanConfig
-from eosvos.data.parquet import EncodedDataset
+from eosvos.data.mixture import Mixture
 from eosvos.data.sequence import Sequence
-from eosvos.data.tasks import Donor, Task, learnable, plan, worker_tasks
+from eosvos.data.tasks import Donor, Task, plan, worker_tasks
 
 SEGMENT_STEPS = 500
 """Outer steps that one pipeline carries; the plan of a long training never lies in memory as a whole."""
@@ -25,7 +25,7 @@ SEGMENT_STEPS = 500
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """Which tasks, how augmented, at which size; of all sequences but those held out (indices)."""
+    """Which tasks, how augmented, at which size; of all sequences but those left out (places)."""
 
     plan: PlanConfig
     augmentation: AugmentationConfig
@@ -33,17 +33,17 @@ class StreamConfig:
     seed: int
     short_side: int
     long_side: int
-    held_out: tuple[int, ...] = ()
+    without: tuple[int, ...] = ()
 
 
-def planned(dataset: EncodedDataset, config: StreamConfig, first_step: int, last_step: int) -> Iterator[Task]:
+def planned(data: Mixture, config: StreamConfig, first_step: int, last_step: int) -> Iterator[Task]:
     """The tasks of all workers in outer steps ``first_step`` up to but without ``last_step``, in order."""
-    visible = learnable(dataset, config.held_out)
-    return plan(visible, config.plan, config.seed, config.meta_batch, first_step, last_step)
+    sources = data.sources(config.plan, config.without)
+    return plan(sources, config.plan, config.seed, config.meta_batch, first_step, last_step)
 
 
 def task_stream(
-    dataset: EncodedDataset,
+    data: Mixture,
     config: StreamConfig,
     worker: int,
     workers: int,
@@ -54,7 +54,7 @@ def task_stream(
     """Per outer step, in order, this worker's tasks; the same tasks whatever the number of workers.
 
     Args:
-        dataset: encoded sequences.
+        data: encoded sequences.
         config: of the stream.
         worker, workers: rank and number of training workers.
         first_step, last_step: outer steps to cover, the last one excluded.
@@ -62,12 +62,12 @@ def task_stream(
     """
     for start in range(first_step, last_step, SEGMENT_STEPS):
         stop = min(start + SEGMENT_STEPS, last_step)
-        mine = list(worker_tasks(planned(dataset, config, start, stop), config.meta_batch, worker, workers))
-        yield from _pipeline(mine, dataset, config, stop - start, cpus)
+        mine = list(worker_tasks(planned(data, config, start, stop), config.meta_batch, worker, workers))
+        yield from _pipeline(mine, data, config, stop - start, cpus)
 
 
 def _pipeline(
-    tasks: list[Task], dataset: EncodedDataset, config: StreamConfig, steps: int, cpus: float
+    tasks: list[Task], data: Mixture, config: StreamConfig, steps: int, cpus: float
 ) -> Iterator[list[tuple[Task, TaskFrames]]]:
     per_step = len(tasks) // steps
     if per_step == 0:  # more workers than tasks in a meta-batch: this one has none, but takes part in every step
@@ -89,7 +89,7 @@ def _pipeline(
             batch_format="pyarrow",
             num_cpus=DATA_TASK_CPUS,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(int(cpus), 1)),
-            fn_constructor_args=(pickle.dumps(dataset), config),
+            fn_constructor_args=(pickle.dumps(data), config),
         )
     for batch in made.iter_batches(batch_size=per_step, batch_format="pyarrow", prefetch_batches=2):
         yield [(_task(row["task"]), TaskFrames(**load(row["frames"]))) for row in batch.to_pylist()]
@@ -98,15 +98,15 @@ def _pipeline(
 class _Maker:
     """Plan rows -> the same rows with their frames; one per process of the stream."""
 
-    def __init__(self, dataset: bytes, config: StreamConfig) -> None:
+    def __init__(self, data: bytes, config: StreamConfig) -> None:
         torch.set_num_threads(1)  # it asks for a part of one CPU
-        self.dataset, self.config = dataset, config
+        self.data, self.config = data, config
 
     @cached_property
     def sequences(self) -> tuple[Sequence, ...]:
         """Opened with the first rows, and not with the actor, whose errors Ray Data passes on as text only."""
-        dataset: EncodedDataset = pickle.loads(self.dataset)
-        return dataset.sequences
+        data: Mixture = pickle.loads(self.data)
+        return data.sequences
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         config = self.config
@@ -127,4 +127,4 @@ class _Maker:
 def _task(text: str) -> Task:
     values = json.loads(text)
     donor = values["donor"] and Donor(**{**values["donor"], "frames": tuple(values["donor"]["frames"])})
-    return Task(**{**values, "frames": tuple(values["frames"]), "donor": donor})
+    return Task(**{**values, "frames": tuple(values["frames"]), "donor": donor, "hidden": tuple(values["hidden"])})

@@ -10,9 +10,8 @@ from cluster.session import DATA_TASK_CPUS, total
 from cluster.training import checkpoints, progress
 from cluster.training.config import Training, ValidationSettings
 from cluster.training.progress import ValidationRow
-from eosvos.data.parquet import EncodedDataset
+from eosvos.data.mixture import Mixture
 from eosvos.data.sequence import Sequence
-from eosvos.data.tasks import held_out_sequences
 from eosvos.evaluation.results import SequenceResult
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import Optimization, load
@@ -31,12 +30,12 @@ class Validation:
     """
 
     def __init__(
-        self, training: Training, settings: ValidationSettings, folder: Path, dataset: EncodedDataset, first_step: int
+        self, training: Training, settings: ValidationSettings, folder: Path, data: Mixture, first_step: int
     ) -> None:
         """Takes up what a killed run left: ``first_step`` is the outer step that it resumes from."""
         self.settings = settings
-        self._training, self._dataset, self._folder = training, dataset, folder
-        self._indices = held_out_sequences(len(dataset.sequences), training.held_out, training.seed)
+        self._training, self._data, self._folder = training, data, folder
+        self._held_out = data.held_out(training.held_out, training.seed)
         self._step = 0
         self._running: FanOut[int, list[SequenceResult]] | None = None
         self._results: list[SequenceResult] = []
@@ -100,10 +99,10 @@ class Validation:
         task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=float(gpu), max_retries=0)(_results_of)
         shared = ray.put(load(file))
         return FanOut(
-            lambda index: task.remote(shared, self._dataset.sequences[index], how),
-            self._indices,
+            lambda index: task.remote(shared, self._data.sequences[index], how),
+            self._held_out,
             training.workers,
-            describe=lambda index: f"validation of step {step} on {self._dataset.sequences[index].name}",
+            describe=lambda index: f"validation of step {step} on {self._data.sequences[index].name}",
         )
 
     def _row(self, step: int, results: list[SequenceResult]) -> ValidationRow:

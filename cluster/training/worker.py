@@ -17,8 +17,8 @@ from cluster.training import checkpoints, progress
 from cluster.training.config import Training
 from cluster.training.progress import StepRow, TaskRow
 from cluster.training.stream import StreamConfig, planned, task_stream
-from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.tasks import Task, held_out_sequences
+from eosvos.data.mixture import Mixture, open_mixture
+from eosvos.data.tasks import Task
 from eosvos.learning.learner import Learner
 from eosvos.learning.outer_loop import GradientSum, Losses
 from eosvos.model.normalization import running_statistics, update_statistics
@@ -50,7 +50,7 @@ def train_worker(config: dict[str, Work]) -> None:
     worker, workers = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(training.threads_per_worker)
     device = get_device() if training.gpu else torch.device("cpu")
-    dataset = open_dataset(training.data)
+    data = open_mixture(training.data, training.data_weights)
     # Looked up here and not by the driver, as Ray Train starts the workers anew after a preemption; one looks for all.
     first_step = broadcast_from_rank_zero(checkpoints.latest(folder))
     assert first_step is not None
@@ -62,10 +62,10 @@ def train_worker(config: dict[str, Work]) -> None:
     learned.load_optimizer_tensors(optimizer_tensors)
     norms = learner.prepare(model)
     total = GradientSum(learned, running_statistics(norms))
-    steps, stream = (first_step, training.outer.steps), stream_config(training, dataset)
+    steps, stream = (first_step, training.outer.steps), stream_config(training, data)
     started = time.perf_counter()
-    shared_tasks = task_stream(dataset, stream, worker, workers, *steps, work.stream_cpus)
-    all_tasks = _batched(planned(dataset, stream, *steps), training.outer.meta_batch)
+    shared_tasks = task_stream(data, stream, worker, workers, *steps, work.stream_cpus)
+    all_tasks = _batched(planned(data, stream, *steps), training.outer.meta_batch)
     for done, (batch, tasks) in enumerate(zip(shared_tasks, all_tasks, strict=True), first_step + 1):
         total.clear()
         for task, frames in batch:
@@ -83,7 +83,7 @@ def train_worker(config: dict[str, Work]) -> None:
             row: StepRow = {"step": done, "seconds": time.perf_counter() - started}
             started = time.perf_counter()  # so that what comes now counts for the next step
             row |= learner.measures(losses, learned)  # type: ignore[typeddict-item]
-            row["tasks"] = _task_rows(dataset, learner, tasks, losses)
+            row["tasks"] = _task_rows(data, learner, tasks, losses)
             progress.append(folder, row)
             validates = training.validation is not None and training.validation.is_due(done)
             if validates:
@@ -94,7 +94,7 @@ def train_worker(config: dict[str, Work]) -> None:
             work.queue.put(row)
 
 
-def stream_config(training: Training, dataset: EncodedDataset) -> StreamConfig:
+def stream_config(training: Training, data: Mixture) -> StreamConfig:
     """Which tasks a training sees."""
     return StreamConfig(
         training.plan,
@@ -103,7 +103,7 @@ def stream_config(training: Training, dataset: EncodedDataset) -> StreamConfig:
         training.seed,
         training.model.short_side,
         training.model.long_side,
-        held_out_sequences(len(dataset.sequences), training.held_out, training.seed),
+        data.without(data.held_out(training.held_out, training.seed)),
     )
 
 
@@ -112,11 +112,11 @@ def _batched(tasks: Iterator[Task], size: int) -> Iterator[list[Task]]:
 
 
 def _task_rows(
-    dataset: EncodedDataset, learner: Learner, tasks: Sequence[Task], losses: Sequence[Losses | None]
+    data: Mixture, learner: Learner, tasks: Sequence[Task], losses: Sequence[Losses | None]
 ) -> list[TaskRow]:
     rows: list[TaskRow] = []
     for task, task_losses in zip(tasks, losses, strict=True):
         sequence, object_id, frames = task.target
-        row: TaskRow = {"sequence": dataset.sequences[sequence].name, "object": object_id, "frames": list(frames)}
+        row: TaskRow = {"sequence": data.sequences[sequence].name, "object": object_id, "frames": list(frames)}
         rows.append({**row, **learner.task_losses(task_losses)})
     return rows

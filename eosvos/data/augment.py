@@ -5,42 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig
 from eosvos.data.sequence import VOID, Sequence
 from eosvos.data.tasks import MIN_AREA, Task
+from eosvos.data.views import degraded, moved
+from eosvos.data.warps import MIN_REMAINING, TRIES, LabelledFrame, warp, warp_keeping_object
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
-
-MIN_REMAINING = 0.4
-"""A target that something is pasted over keeps at least this share of its pixels."""
-TRIES = 10
-"""A warp or a place that loses the object is drawn again this often, then left out."""
-
-
-@dataclass(frozen=True)
-class LabelledFrame:
-    """A frame with the mask of one object.
-
-    Attributes:
-        image: (3, H, W) uint8, RGB.
-        mask: (H, W) uint8, 1 on the object, else 0, and ``VOID`` where nobody knows.
-    """
-
-    image: Tensor
-    mask: Tensor
-
-    @property
-    def shown(self) -> Tensor:
-        """(H, W) bool, where the object is for sure."""
-        return self.mask == 1
-
-    def flip(self) -> "LabelledFrame":
-        """Left and right exchanged."""
-        return LabelledFrame(F.horizontal_flip(self.image), F.horizontal_flip(self.mask))
 
 
 @dataclass(frozen=True)
@@ -74,15 +48,19 @@ def task_frames(
     look = _Look.draw(config, rng)
     frames: list[LabelledFrame] = []
     for place, position in enumerate(task.frames):
-        frame = _read(sequences[task.sequence], position, task.object_id, short_side, long_side)
+        hidden = place in task.hidden
+        frame = _read(sequences[task.sequence], position, task.object_id, hidden, short_side, long_side)
         if look.flip:
             frame = frame.flip()
-        frame = _warp_keeping_object(frame, config, rng, _least_visible(frame.mask))
+        if task.is_still:
+            frame = moved(frame, config, rng)
+        frame = warp_keeping_object(frame, config, rng, _least_visible(frame))
         if (donor := task.donor) is not None:
             source = sequences[donor.sequence]
-            pasted = _read(source, donor.frames[place], donor.object_id, short_side, long_side)
+            pasted = _read(source, donor.frames[place], donor.object_id, False, short_side, long_side)
             frame = _paste(frame, pasted, donor.is_target, config, rng)
-        frames.append(LabelledFrame(look.apply(frame.image), frame.mask))
+        image = look.apply(frame.image)
+        frames.append(LabelledFrame(degraded(image, config.views, rng) if task.is_still else image, frame.mask))
     train, test = frames[: task.train_frames], frames[task.train_frames :]
     return TaskFrames(
         torch.stack([frame.image for frame in train]),
@@ -99,7 +77,7 @@ def transform(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.G
     """
     if rng.random() < config.flip:
         frame = frame.flip()
-    return _warp_keeping_object(frame, config, rng, max(MIN_REMAINING * int(frame.shown.sum()), 1))
+    return warp_keeping_object(frame, config, rng, max(MIN_REMAINING * int(frame.shown.sum()), 1))
 
 
 def transform_batch(
@@ -167,59 +145,20 @@ class _Look:
         return image[list(self.channels)].contiguous()
 
 
-def _read(video: Sequence, position: int, object_id: int, short_side: int, long_side: int) -> LabelledFrame:
-    """A frame and the mask of an object that is in it, at the model's input size."""
+def _read(
+    video: Sequence, position: int, object_id: int, hidden: bool, short_side: int, long_side: int
+) -> LabelledFrame:
+    """A frame and the mask of an object that is in it, or is ``hidden``, at the model's input size."""
     image, ids = video.frame(position)
-    if ids is None or not bool((ids == object_id).any()):
+    if ids is None or bool((ids == object_id).any()) == hidden:
         raise BadInput(
-            f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} is not in its mask, "
-            "though the index says so; encode the dataset again"
+            f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} "
+            f"{'is' if hidden else 'is not'} in its mask, though the index says otherwise; encode the dataset again"
         )
     mask = resize((ids == object_id).to(torch.uint8), short_side, long_side)
     if not video.merge_objects and bool((void := ids == VOID).any()):
         mask = torch.where((resize(void.to(torch.uint8), short_side, long_side) > 0) & (mask == 0), VOID, mask)
     return LabelledFrame(resize(image, short_side, long_side), mask)
-
-
-def _warp(
-    frame: LabelledFrame,
-    config: AugmentationConfig,
-    rng: np.random.Generator,
-    shift: tuple[float, float],
-    centre: tuple[float, float] | None = None,
-) -> LabelledFrame:
-    """Rotation and zoom about ``centre`` (x, y; by default the frame's centre), then a shift (x, y), all in pixels.
-
-    The canvas stays, its border is black.
-    """
-    angle = float(rng.uniform(-config.rotation, config.rotation))
-    zoom = float(rng.uniform(*config.scale))
-    image, mask = (
-        F.affine(
-            part,
-            angle=angle,
-            translate=list(shift),
-            scale=zoom,
-            shear=[0.0, 0.0],
-            interpolation=InterpolationMode.BILINEAR,  # of the image; a tv_tensors.Mask takes its nearest pixel
-            center=None if centre is None else list(centre),
-        )
-        for part in (tv_tensors.Image(frame.image), tv_tensors.Mask(frame.mask))
-    )
-    return LabelledFrame(image.as_subclass(Tensor), mask.as_subclass(Tensor))
-
-
-def _warp_keeping_object(
-    frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator, least: float
-) -> LabelledFrame:
-    """A warp that leaves at least so many pixels of the object."""
-    height, width = frame.mask.shape
-    for _ in range(TRIES):
-        x, y = rng.uniform(-config.translation, config.translation, size=2)
-        warped = _warp(frame, config, rng, (x * width, y * height))
-        if int(warped.shown.sum()) >= least:
-            return warped
-    return frame
 
 
 def _paste(
@@ -240,14 +179,14 @@ def _paste(
     for _ in range(TRIES):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         shift = (float(x) - centre[0], float(y) - centre[1])
-        warped = _warp(donor, config, rng, shift, centre)
+        warped = warp(donor, config, rng, shift, centre)
         pasted = LabelledFrame(
             torch.where(warped.shown, warped.image, frame.image),
             warped.shown.to(torch.uint8) if donor_is_target else torch.where(warped.shown, 0, frame.mask),
         )
         visible = pasted.shown.sum()
         remains = donor_is_target or visible >= MIN_REMAINING * frame.shown.sum()
-        if visible >= _least_visible(frame.mask) and remains:
+        if visible >= _least_visible(frame) and remains:
             return pasted
     if donor_is_target:
         return LabelledFrame(torch.where(donor.shown, donor.image, frame.image), donor.shown.to(torch.uint8))
@@ -265,5 +204,6 @@ def _crop(frame: LabelledFrame, height: int, width: int) -> LabelledFrame:
     return LabelledFrame(torch.nn.functional.pad(image, padding), torch.nn.functional.pad(mask, padding))
 
 
-def _least_visible(mask: Tensor) -> float:
-    return max(MIN_AREA * mask.numel(), 4)
+def _least_visible(frame: LabelledFrame) -> float:
+    """Pixels that a warp has to leave of an object: none where it is hidden."""
+    return max(MIN_AREA * frame.mask.numel(), 4) if frame.shown.any() else 0

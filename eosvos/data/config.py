@@ -11,6 +11,13 @@ class PlanConfig:
     frames: Literal["two", "one"] = "two"
     """Train and test on different frames of a sequence, or on one frame augmented anew; pasted objects always come from
     different frames."""
+    draw: Literal["object", "image"] = "object"
+    """What a pass over a dataset takes once: each object, or each image or video with one of its objects."""
+    max_distance: int = 0
+    """Largest distance between a frame to fine-tune on and one to do well on, counted in encoded frames; 0: any."""
+    hidden: float = 0.0
+    """Share of the frames to do well on that are drawn from those in which the object is not seen, as far as there are
+    such frames with a mask."""
     train_frames: int = 1
     """Frames to fine-tune on in each task."""
     test_frames: int = 1
@@ -19,11 +26,34 @@ class PlanConfig:
     """Share of the tasks into which an object of another sequence is pasted; half of the time it is the target."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.paste <= 1:
-            raise ValueError(f"paste: must be within 0 and 1, got {self.paste}")
+        for name in ("paste", "hidden"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must be within 0 and 1, got {getattr(self, name)}")
+        if self.max_distance < 0:
+            raise ValueError(f"max_distance: must be at least 0, got {self.max_distance}")
         for name in ("train_frames", "test_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How far apart the views of a task are drawn whose frames are all the same one: a photograph's, or ``--frames
+    one``. Each view draws its own."""
+
+    apart: float = 0.0
+    """Largest shift of the object against its background, as a share of the frame's sides; it turns and zooms, too."""
+    elastic: float = 0.0
+    """Largest shift by a smooth warp, as a share of the frame's shorter side."""
+    motion_blur: float = 0.0
+    """Longest motion blur, as a share of the frame's shorter side."""
+    jpeg: float = 0.0
+    """Probability of JPEG noise."""
+
+    def __post_init__(self) -> None:
+        for name in ("apart", "elastic", "motion_blur", "jpeg"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must be within 0 and 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +81,7 @@ class AugmentationConfig:
     """Hue is turned by up to this share of the circle, either way."""
     channel_permutation: float = 0.0
     """Probability of a random order of the colour channels."""
+    views: ViewsConfig = ViewsConfig()
 
     def __post_init__(self) -> None:
         for name in ("flip", "translation", "brightness", "contrast", "saturation", "channel_permutation"):

@@ -120,7 +120,8 @@ class ParentLearner:
         """All frames of the task are learned from alike."""
         images, masks = [*frames.train_images, *frames.test_images], [*frames.train_masks, *frames.test_masks]
         load_parameters(model, learned.initialization_views)
-        loss, gradients = gradient(model, model.batch(images, masks), generator(self.seed, task.epoch, task.index))
+        batch = model.batch(images, masks, may_be_hidden=True)
+        loss, gradients = gradient(model, batch, generator(self.seed, task.epoch, task.index))
         live = [norm for norm in frozen_batch_norms(model) if norm.live]
         return TaskGradient(gradients, [], Losses(float(loss), float(loss)), seen_statistics(live))
 
@@ -190,7 +191,7 @@ class MetaLearner:
     def gradient(self, model: MaskRCNN, learned: Learned, frames: TaskFrames, task: Task, step: int) -> TaskGradient:
         """Fine-tunes on the train frames, and differentiates the loss on the test frames."""
         train: Batch = model.batch(list(frames.train_images), list(frames.train_masks))
-        test: Batch = model.batch(list(frames.test_images), list(frames.test_masks))
+        test: Batch = model.batch(list(frames.test_images), list(frames.test_masks), may_be_hidden=True)
         weights = self.loss_weights(step, self.inner_steps(task.epoch, task.index))
         return meta_gradient(model, learned, train, test, weights, (self.seed, task.epoch, task.index), self.order)
 

@@ -24,7 +24,8 @@ class Batch:
 
     Attributes:
         images: normalized and padded frames, (N, 3, H', W') float, with the N sizes before padding.
-        targets: per frame ``boxes`` (1, 4) float, ``labels`` (1,) int64, ``masks`` (1, H', W') uint8.
+        targets: per frame ``boxes`` (1, 4) float and ``labels`` (1,) int64, without rows where the object is hidden;
+            ``masks`` (1, H', W') uint8.
     """
 
     images: ImageList
@@ -50,10 +51,14 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         scaled = [self.transform.normalize(image.to(like.device, like.dtype) / 255) for image in images]
         return ImageList(self.transform.batch_images(scaled), [tuple(image.shape[-2:]) for image in images])
 
-    def batch(self, images: list[Tensor], masks: list[Tensor]) -> Batch:
+    def batch(self, images: list[Tensor], masks: list[Tensor], may_be_hidden: bool = False) -> Batch:
         """Frames (3, H, W) uint8 and the object's masks (H, W) -> a batch to learn from.
 
         Masks are above 0 on the object, and ``IGNORED`` where the mask loss is not to look.
+
+        Args:
+            images, masks: of the frames.
+            may_be_hidden: a frame without the object is one in which all is background, instead of an error.
 
         Raises:
             ValueError: a mask without an object.
@@ -63,15 +68,15 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         targets = []
         for mask in masks:
             box = tight_box((mask > 0) & (mask != IGNORED))
-            if box is None:
+            if box is None and not may_be_hidden:
                 raise ValueError(f"a frame to learn from needs a mask with an object (above 0; {IGNORED} is ignored)")
             padded = torch.zeros(like.shape[-2:], dtype=torch.uint8, device=like.device)
             values = torch.where(mask == IGNORED, mask, (mask > 0).to(mask.dtype))
             padded[: mask.shape[0], : mask.shape[1]] = values.to(like.device)
             targets.append(
                 {
-                    "boxes": box[None].to(like.device, like.dtype),
-                    "labels": torch.tensor([OBJECT], device=like.device),
+                    "boxes": like.new_zeros((0, 4)) if box is None else box[None].to(like.device, like.dtype),
+                    "labels": torch.full((0 if box is None else 1,), OBJECT, device=like.device),
                     "masks": padded[None],
                 }
             )

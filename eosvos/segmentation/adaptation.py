@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from eosvos.data.augment import LabelledFrame, transform_batch
+from eosvos.data.augment import transform_batch
 from eosvos.data.config import SPATIAL
+from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.model.boxes import tight_box

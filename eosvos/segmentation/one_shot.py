@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from eosvos.data.augment import LabelledFrame, resize
+from eosvos.data.augment import resize
 from eosvos.data.sequence import object_ids, size_text
+from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization

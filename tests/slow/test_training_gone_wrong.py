@@ -11,8 +11,8 @@ import torch
 from cluster.training.config import MetaTraining
 from cluster.training.driver import train
 from eosvos.config import to_dict
-from eosvos.data.parquet import open_dataset
-from eosvos.data.tasks import learnable, plan
+from eosvos.data.mixture import open_mixture
+from eosvos.data.tasks import plan
 from eosvos.learning.config import RatesConfig
 from eosvos.learning.optimization import load
 
@@ -31,7 +31,7 @@ def test_every_task_of_both_workers_dropped(
     assert (row["step"], row["kept"], "loss_at_T" in row) == (1, 0, False)
     printed = caplog.text
     assert "step 1/1  skipped, as every task was dropped" in printed
-    for task in plan(learnable(open_dataset(training.data)), training.plan, training.seed, 4, 0, 1):
+    for task in plan(open_mixture(training.data).sources(training.plan), training.plan, training.seed, 4, 0, 1):
         sequence, object_id, (train_frame, test_frame) = task.target
         name = f"train-{sequence:05d} object {object_id} frames {train_frame}, {test_frame}"
         assert f"step 1: dropped a task whose loss is not finite: {name}" in printed
@@ -48,10 +48,10 @@ def test_a_data_file_that_a_worker_cannot_read_ends_the_job_with_one_line(
 ) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    for path in Path(training.data).iterdir():
+    for path in Path(training.data[0]).iterdir():
         content = path.read_bytes()
         (broken / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
-    (tmp_path / "config.json").write_text(json.dumps(to_dict(replace(training, data=str(broken)))))
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(replace(training, data=(str(broken),)))))
     line = refused("meta_train", "--config", tmp_path / "config.json", "--out", tmp_path / "run")
     assert line.startswith(f"{broken}/data-00000.parquet, sequence train-0000")
     assert "cannot be read" in line

@@ -119,6 +119,16 @@ class EncodedDataset:
                 objects[owners[group[0]]][int(flat_ids[group[0]])] = found
         return objects
 
+    @cached_property
+    def annotated(self) -> list[tuple[int, ...]]:
+        """Per sequence the positions of the frames that have a mask, rising."""
+        rows = np.flatnonzero(self.index["ids"].combine_chunks().is_valid().to_numpy(zero_copy_only=False))
+        cuts = np.searchsorted(rows, self._starts)
+        return [
+            tuple((rows[cut:end] - start).tolist())
+            for cut, end, start in zip(cuts, cuts[1:], self._starts, strict=False)
+        ]
+
     def visible(self, sequence_index: int) -> dict[int, tuple[int, ...]]:
         """Object id -> positions of the frames in which it is visible, both rising. The first call takes a while."""
         return {number: positions for number, (positions, _) in self._objects[sequence_index].items()}

@@ -184,7 +184,7 @@ def test_the_same_time_is_counted_at_the_pace_of_most_steps() -> None:
 
 def test_a_rate_is_searched_for_on_held_out_sequences(training: MetaTraining, tmp_path: Path) -> None:
     parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
-    ablation = Ablation(training.data, (0.001,))
+    ablation = Ablation(*training.data, (0.001,))
     with pytest.raises(BadInput, match="--held-out: the parent's rate is searched for on held-out"):
         ablate([AblationRow("searched", None, 2, parent, None, BARE)], ablation, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -87,7 +87,7 @@ def test_the_fair_parent_has_the_same_start_stream_and_at_least_the_time(pair: P
 
 @pytest.mark.slow
 def test_the_table(pair: Pair, training: MetaTraining, report: Path, tmp_path: Path) -> None:
-    comparison = Comparison(training.data, str(report), T=(0, 2, 3), rates=(0.003, 0.01))
+    comparison = Comparison(*training.data, str(report), T=(0, 2, 3), rates=(0.003, 0.01))
     rows = compare([pair], comparison, tmp_path / "out")
     assert {(row["method"], row["T"]) for row in rows} == {(method, T) for method in (META, FAIR) for T in (0, 2, 3)}
     assert len(rows) == 2 * 3 * 6  # six objects

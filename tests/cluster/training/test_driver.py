@@ -15,8 +15,8 @@ from cluster.tracking.run import RUN_FILE
 from cluster.training.config import MetaTraining
 from cluster.training.driver import train
 from eosvos.data.augment import task_frames
-from eosvos.data.parquet import open_dataset
-from eosvos.data.tasks import held_out_sequences, learnable, plan
+from eosvos.data.mixture import open_mixture
+from eosvos.data.tasks import plan
 from eosvos.errors import BadInput
 from eosvos.files import locked
 from eosvos.learning.meta_gradient import last_only, meta_gradient
@@ -62,10 +62,10 @@ def test_the_meta_gradient_is_the_mean_over_the_planned_tasks(
     model, _ = initial_model(meta_training.model, "none", meta_training.seed)
     start = [parameter.detach().clone() for parameter in model.parameters()]
     learned = Learned(start, list(initial_rates(model, meta_training.rates).learned.values()), meta_training.outer)
-    dataset = open_dataset(meta_training.data)
+    dataset = open_mixture(meta_training.data)
     sums = [torch.zeros_like(part) for part in _gradient(by_workers[1])]
-    without = held_out_sequences(len(dataset.sequences), meta_training.held_out, meta_training.seed)
-    for task in plan(learnable(dataset, without), meta_training.plan, meta_training.seed, 4, 0, 1):
+    sources = dataset.sources(meta_training.plan, dataset.held_out(meta_training.held_out, meta_training.seed))
+    for task in plan(sources, meta_training.plan, meta_training.seed, 4, 0, 1):
         frames = task_frames(dataset.sequences, task, meta_training.augmentation, meta_training.seed, 64, 128)
         train = model.batch(list(frames.train_images), list(frames.train_masks))
         test = model.batch(list(frames.test_images), list(frames.test_masks))
@@ -110,7 +110,7 @@ def test_what_a_run_leaves_behind(by_workers: dict[int, Path], meta_training: Me
     assert (folder / "last.safetensors").read_bytes() == (folder / "checkpoints/step-000002.safetensors").read_bytes()
     facts = load(folder / "last.safetensors").facts
     facts_expected = {
-        "data_hash": open_dataset(meta_training.data).hash,
+        "data_hash": open_mixture(meta_training.data).hash,
         "held_out": ["train-00002"],
         "T": 2,
         "order": "first",

@@ -34,7 +34,7 @@ def test_meta_training(training: MetaTraining, tmp_path: Path) -> None:
     model, _ = initial_model(training.model, "none", 0)
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters, frames 64x64" in text
     assert f"learning rates: {initial_rates(model, training.rates).count:,} (neuron, log)" in text
-    assert re.search(r"2 sequences with 6 objects to learn from, 2 held out: train-0000\d, train-0000\d", text)
+    assert re.search(r"2 sequences with 6 objects to learn from\nheld out: 2: train-0000\d, train-0000\d", text)
     assert "2 outer steps of 4 tasks, 2 for each of 2 worker(s)" in text
     assert 0.2 < _number(r"memory: ([\d.]+) GB per worker", text) < 8
 

@@ -12,8 +12,8 @@ from cluster.training import stream
 from cluster.training.stream import StreamConfig, task_stream
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.config import AugmentationConfig, PlanConfig
-from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.tasks import Task, learnable, plan
+from eosvos.data.mixture import Mixture, open_mixture
+from eosvos.data.tasks import Task, plan
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -24,12 +24,12 @@ STEPS = 5
 
 
 @pytest.fixture(scope="module")
-def dataset(encoded: Path) -> EncodedDataset:
-    return open_dataset(encoded)
+def dataset(encoded: Path) -> Mixture:
+    return open_mixture([str(encoded)])
 
 
 @pytest.fixture(scope="module")
-def of_one(ray_here: None, dataset: EncodedDataset) -> Steps:
+def of_one(ray_here: None, dataset: Mixture) -> Steps:
     return list(task_stream(dataset, CONFIG, 0, 1, 0, STEPS, cpus=1.0))
 
 
@@ -42,21 +42,21 @@ def _same(left: Steps, right: Steps) -> bool:
     )
 
 
-def _direct(dataset: EncodedDataset, config: StreamConfig = CONFIG) -> Steps:
+def _direct(dataset: Mixture, config: StreamConfig = CONFIG) -> Steps:
     """What the stream has to give, without Ray."""
-    tasks = list(plan(learnable(dataset), config.plan, config.seed, config.meta_batch, 0, STEPS))
+    tasks = list(plan(dataset.sources(config.plan), config.plan, config.seed, config.meta_batch, 0, STEPS))
     made = [(task, task_frames(dataset.sequences, task, config.augmentation, config.seed, 48, 96)) for task in tasks]
     return [made[start : start + config.meta_batch] for start in range(0, len(made), config.meta_batch)]
 
 
-def test_one_worker_sees_the_plan(of_one: Steps, dataset: EncodedDataset) -> None:
+def test_one_worker_sees_the_plan(of_one: Steps, dataset: Mixture) -> None:
     assert [len(tasks) for tasks in of_one] == [3] * STEPS
     assert {task.epoch for tasks in of_one for task, _ in tasks} == {0, 1}
     assert any(task.donor for tasks in of_one for task, _ in tasks)
     assert _same(of_one, _direct(dataset))
 
 
-def test_two_workers_share_what_one_sees(of_one: Steps, dataset: EncodedDataset) -> None:
+def test_two_workers_share_what_one_sees(of_one: Steps, dataset: Mixture) -> None:
     """Slots 0 and 2 of each meta-batch go to worker 0, slot 1 to worker 1; read at the same time, as in training."""
     both = [task_stream(dataset, CONFIG, worker, 2, 0, STEPS, cpus=0.5) for worker in (0, 1)]
     steps = list(zip(*both, strict=True))
@@ -64,7 +64,7 @@ def test_two_workers_share_what_one_sees(of_one: Steps, dataset: EncodedDataset)
     assert _same([[first[0], second[0], first[1]] for first, second in steps], of_one)
 
 
-def test_from_a_later_step_on(of_one: Steps, dataset: EncodedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_later_step_on(of_one: Steps, dataset: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "SEGMENT_STEPS", 2)  # a second pipeline goes on where the first one ends
     assert _same(list(task_stream(dataset, CONFIG, 0, 1, 2, STEPS, cpus=1.0)), of_one[2:])
 
@@ -72,32 +72,32 @@ def test_from_a_later_step_on(of_one: Steps, dataset: EncodedDataset, monkeypatc
 class _Worker:
     """An actor, as training workers are: a task would lend its CPUs to what it waits for."""
 
-    def steps(self, dataset: EncodedDataset) -> int:
+    def steps(self, dataset: Mixture) -> int:
         return len(list(task_stream(dataset, CONFIG, 0, 1, 0, STEPS, cpus=0.5)))
 
 
-def test_a_stream_takes_no_more_than_its_share(dataset: EncodedDataset) -> None:
+def test_a_stream_takes_no_more_than_its_share(dataset: Mixture) -> None:
     """A task of Ray's that asks for a whole CPU would wait until the stream of the worker beside this one has ended."""
     worker = ray.remote(num_cpus=1.5)(_Worker).remote()
     assert ray.get(worker.steps.remote(dataset), timeout=120) == STEPS
 
 
-def test_a_worker_without_tasks_takes_part_in_every_step(dataset: EncodedDataset) -> None:
+def test_a_worker_without_tasks_takes_part_in_every_step(dataset: Mixture) -> None:
     assert list(task_stream(dataset, CONFIG, 3, 4, 1, STEPS, cpus=0.5)) == [[]] * (STEPS - 1)
 
 
 @pytest.fixture
-def damaged(encoded: Path, tmp_path: Path) -> EncodedDataset:
+def damaged(encoded: Path, tmp_path: Path) -> Mixture:
     """A dataset whose data file is overwritten after it was opened."""
     shutil.copytree(encoded, tmp_path / "damaged")
-    dataset = open_dataset(tmp_path / "damaged")
+    dataset = open_mixture([str(tmp_path / "damaged")])
     assert len(dataset.sequences) == 4
     return dataset
 
 
 @pytest.mark.parametrize("replacement", ["zeros", "nothing"])
-def test_a_data_file_replaced_after_opening_is_bad_input(damaged: EncodedDataset, replacement: str) -> None:
-    path = Path(damaged.uri) / "data-00000.parquet"
+def test_a_data_file_replaced_after_opening_is_bad_input(damaged: Mixture, replacement: str) -> None:
+    path = Path(damaged.datasets[0].uri) / "data-00000.parquet"
     if replacement == "zeros":
         path.write_bytes(b"\0" * path.stat().st_size)
     else:

@@ -22,7 +22,7 @@ from cluster.training.follower import COLLAPSE_STEPS, collapse_warning, finish
 from cluster.training.pictures import CURVE
 from cluster.training.start import initial_state
 from cluster.training.validation import Validation
-from eosvos.data.parquet import EncodedDataset, open_dataset
+from eosvos.data.mixture import Mixture, open_mixture
 from eosvos.errors import BadInput
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load, save
@@ -36,14 +36,14 @@ SCORES = (AT_0, AT_T)
 def test_the_held_out_sequence_is_never_trained_on(meta_run: Path) -> None:
     (name,) = load(meta_run / "last.safetensors").facts["held_out"]
     assert name in {
-        sequence.name for sequence in open_dataset(json.loads((meta_run / "config.json").read_text())["data"]).sequences
+        sequence.name for sequence in open_mixture(json.loads((meta_run / "config.json").read_text())["data"]).sequences
     }
     trained = {task["sequence"] for row in progress.read(meta_run) for task in row["tasks"]}
     assert trained
     assert name not in trained
 
 
-def _validation(training: MetaTraining, folder: Path, dataset: EncodedDataset, first_step: int) -> Validation:
+def _validation(training: MetaTraining, folder: Path, dataset: Mixture, first_step: int) -> Validation:
     assert training.validation is not None
     return Validation(training, training.validation, folder, dataset, first_step)
 
@@ -55,7 +55,7 @@ def _score(objects: tuple[ObjectResult, ...]) -> float:
 def test_scores_are_those_of_an_evaluation(meta_run: Path, meta_training: MetaTraining) -> None:
     rows = progress.read_validations(meta_run)
     assert [row["step"] for row in rows] == [1, 2]
-    dataset = open_dataset(meta_training.data)
+    dataset = open_mixture(meta_training.data)
     optimization = load(meta_run / "last.safetensors")
     names = [sequence.name for sequence in dataset.sequences]
     sequence = dataset.sequences[names.index(optimization.facts["held_out"][0])]
@@ -85,7 +85,7 @@ def test_what_a_kill_leaves(meta_run: Path, meta_training: MetaTraining, tmp_pat
         save(replace(last, facts={**last.facts, "step": step}), checkpoints.candidate(tmp_path, step))
     progress.append(tmp_path, {"step": 1, AT_0: 0.0, AT_T: -1.0}, progress.VALIDATION_FILE)
     progress.append(tmp_path, {**rows[1], "step": 3}, progress.VALIDATION_FILE)
-    validation = _validation(meta_training, tmp_path, open_dataset(meta_training.data), 2)
+    validation = _validation(meta_training, tmp_path, open_mixture(meta_training.data), 2)
     assert validation.waiting() == [1, 2]
     assert validation.poll(timeout=120) == rows[1]  # candidates have the last step's values
     assert [row["step"] for row in validation.rows()] == [1, 2]
@@ -119,12 +119,12 @@ def test_a_run_whose_last_validation_a_kill_cut_short(
 def test_a_validation_that_fails_is_said_and_raised_in_the_end(
     meta_run: Path, meta_training: MetaTraining, tmp_path: Path, tracking: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shutil.copytree(meta_training.data, tmp_path / "data")
-    dataset = open_dataset(tmp_path / "data")
+    shutil.copytree(*meta_training.data, tmp_path / "data")
+    dataset = open_mixture([str(tmp_path / "data")])
     for path in (tmp_path / "data").glob("data-*.parquet"):
         path.write_bytes(b"\0" * path.stat().st_size)
     save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
-    training = replace(meta_training, data=str(tmp_path / "data"))
+    training = replace(meta_training, data=(str(tmp_path / "data"),))
     validation = _validation(training, tmp_path, dataset, 3)
     background = BackgroundTracker(lambda: Tracker(tracking, "test", "test", tmp_path, {}))
     with pytest.raises(BadInput, match=rf"^{tmp_path}/data/data-00000.parquet, .*cannot be read"):
@@ -151,7 +151,7 @@ def test_a_validation_whose_process_dies_is_tried_again(
 
     monkeypatch.setattr(validation_module, "_results_of", dying_once)
     save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
-    validation = _validation(meta_training, tmp_path, open_dataset(meta_training.data), 2)
+    validation = _validation(meta_training, tmp_path, open_mixture(meta_training.data), 2)
     row = validation.poll(timeout=120)
     assert re.search(r"validation of step 2 on train-\d+: failed, and is tried again", caplog.text)
     assert row == progress.read_validations(meta_run)[1]
@@ -169,7 +169,7 @@ def test_a_parent_that_has_seen_the_held_out_sequences_is_refused(
         train(replace(meta_training, parent=tmp_path / "all.safetensors"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     optimization = initial_state(
-        replace(meta_training, parent=tmp_path / "same.safetensors"), open_dataset(meta_training.data)
+        replace(meta_training, parent=tmp_path / "same.safetensors"), open_mixture(meta_training.data)
     )
     assert optimization.facts["held_out"] == [name]
 
@@ -179,7 +179,7 @@ def test_training_goes_on_from_the_rates_of_a_checkpoint(
 ) -> None:
     trained = load(meta_run / "last.safetensors").rates
     assert trained is not None
-    config, dataset = replace(meta_training, parent=meta_run / "last.safetensors"), open_dataset(meta_training.data)
+    config, dataset = replace(meta_training, parent=meta_run / "last.safetensors"), open_mixture(meta_training.data)
     taken = initial_state(config, dataset)
     assert taken.rates is not None
     assert all(torch.equal(value, trained.learned[name]) for name, value in taken.rates.learned.items())

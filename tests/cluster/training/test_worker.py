@@ -15,8 +15,8 @@ from cluster.training import worker as train_worker
 from cluster.training.config import MetaTraining, ParentTraining, Training
 from cluster.training.stream import StreamConfig
 from eosvos.data.augment import TaskFrames, task_frames
-from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.tasks import Task, learnable, plan
+from eosvos.data.mixture import Mixture, open_mixture
+from eosvos.data.tasks import Task, plan
 from eosvos.learning import learner
 from eosvos.learning.meta_gradient import meta_gradient
 from eosvos.learning.optimization import Optimization, load, read_safetensors
@@ -40,10 +40,10 @@ class _Rows(list[dict[str, Any]]):
 
 
 def _direct_stream(
-    dataset: EncodedDataset, config: StreamConfig, worker: int, workers: int, first: int, last: int, cpus: float
+    dataset: Mixture, config: StreamConfig, worker: int, workers: int, first: int, last: int, cpus: float
 ) -> Iterator[list[tuple[Task, TaskFrames]]]:
     for step in range(first, last):
-        tasks = plan(learnable(dataset), config.plan, config.seed, config.meta_batch, step, step + 1)
+        tasks = plan(dataset.sources(config.plan), config.plan, config.seed, config.meta_batch, step, step + 1)
         yield [
             (task, task_frames(dataset.sequences, task, config.augmentation, config.seed, 64, 128)) for task in tasks
         ]
@@ -103,7 +103,7 @@ def test_a_task_that_is_not_finite_is_dropped_counted_and_named(
 ) -> None:
     sound = _spoil(monkeypatch, {1}, **WRONG[wrong])
     first, second = _run(start, folder)
-    tasks = list(plan(learnable(open_dataset(start.data)), start.plan, start.seed, 4, 0, 1))
+    tasks = list(plan(open_mixture(start.data).sources(start.plan), start.plan, start.seed, 4, 0, 1))
     assert (first["kept"], second["kept"]) == (3, 4)
     losses = [(meta.losses.at_0, meta.losses.at_T) for meta in sound[:3]]
     losses.insert(1, (None, None))
@@ -151,7 +151,7 @@ def test_a_parent_from_nothing_finds_the_statistics_of_batch_norm(start: MetaTra
         checkpoints.save(folder, 0, optimization, checkpoints.learned_state(optimization, parent.outer))
         _run(replace(parent, backbone_weights=weights), folder)
         after[weights] = load(folder / "checkpoints" / "step-000001.safetensors").initialization
-    dataset = open_dataset(start.data)
+    dataset = open_mixture(start.data)
     (tasks,) = _direct_stream(dataset, train_worker.stream_config(parent, dataset), 0, 1, 0, 1, 1.0)
     convolution, means = model.backbone.body["stem"][0], []
     for _, frames in tasks:

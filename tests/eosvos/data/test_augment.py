@@ -14,11 +14,12 @@ from PIL import Image
 from safetensors.torch import load, save
 from torch import Tensor
 
-from eosvos.data import augment
-from eosvos.data.augment import LabelledFrame, TaskFrames, task_frames
+from eosvos.data import augment, warps
+from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.config import AugmentationConfig
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.data.tasks import MIN_AREA, Donor, Task
+from eosvos.data.warps import LabelledFrame
 from eosvos.errors import BadInput
 
 IDENTITY = AugmentationConfig(
@@ -206,9 +207,10 @@ def test_a_warp_that_loses_the_object_is_left_out(
         tries.append(1)
         return LabelledFrame(frame.image * 0, frame.mask * 0)
 
-    monkeypatch.setattr(augment, "_warp", lost)
+    for module in (augment, warps):
+        monkeypatch.setattr(module, "warp", lost)
     plain = _frames(sequences, _task(), IDENTITY)
-    assert len(tries) == 2 * augment.TRIES
+    assert len(tries) == 2 * warps.TRIES
     assert torch.equal(plain.train_images[0], sequences[0].frame(0)[0])
     distractor = _frames(sequences, _task(0, 1), IDENTITY)
     assert torch.equal(distractor.train_images[0], plain.train_images[0])

@@ -20,7 +20,7 @@ from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.sequence import EncodedFrame, Sequence
-from eosvos.data.tasks import learnable, plan
+from eosvos.data.tasks import Source, learnable, plan
 from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.learning.learner import Learner, Measures, MetaLearner, ParentLearner
 from eosvos.learning.optimization import Optimization
@@ -105,7 +105,7 @@ def losses(name: str, folder: Path) -> list[Measures]:
     learned = Learned(initialization, rates, OUTER)
     norms = learner.prepare(model)
     total = GradientSum(learned, running_statistics(norms))
-    tasks = plan(learnable(dataset), PlanConfig(), SEED, OUTER.meta_batch, 0, STEPS)
+    tasks = plan([Source(learnable(dataset))], PlanConfig(), SEED, OUTER.meta_batch, 0, STEPS)
     result = []
     for step in range(STEPS):
         total.clear()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from eosvos.data.augment import LabelledFrame
+from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream
 from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.learning.optimization import Optimization

@@ -1,0 +1,79 @@
+"""A frame with the mask of one object, and its affine warps: image and mask together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from eosvos.data.config import AugmentationConfig
+
+MIN_REMAINING = 0.4
+"""An object that is covered, or moved, keeps at least this share of its pixels."""
+TRIES = 10
+"""A warp or a place that loses the object is drawn again this often, then left out."""
+
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """A frame with the mask of one object.
+
+    Attributes:
+        image: (3, H, W) uint8, RGB.
+        mask: (H, W) uint8, 1 on the object, else 0, and ``VOID`` where nobody knows.
+    """
+
+    image: Tensor
+    mask: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """(H, W) bool, where the object is for sure."""
+        return self.mask == 1
+
+    def flip(self) -> "LabelledFrame":
+        """Left and right exchanged."""
+        return LabelledFrame(F.horizontal_flip(self.image), F.horizontal_flip(self.mask))
+
+
+def warp(
+    frame: LabelledFrame,
+    config: AugmentationConfig,
+    rng: np.random.Generator,
+    shift: tuple[float, float],
+    centre: tuple[float, float] | None = None,
+) -> LabelledFrame:
+    """Rotation and zoom about ``centre`` (x, y; by default the frame's centre), then a shift (x, y), all in pixels.
+
+    The canvas stays, its border is black.
+    """
+    angle = float(rng.uniform(-config.rotation, config.rotation))
+    zoom = float(rng.uniform(*config.scale))
+    image, mask = (
+        F.affine(
+            part,
+            angle=angle,
+            translate=list(shift),
+            scale=zoom,
+            shear=[0.0, 0.0],
+            interpolation=InterpolationMode.BILINEAR,  # of the image; a tv_tensors.Mask takes its nearest pixel
+            center=None if centre is None else list(centre),
+        )
+        for part in (tv_tensors.Image(frame.image), tv_tensors.Mask(frame.mask))
+    )
+    return LabelledFrame(image.as_subclass(Tensor), mask.as_subclass(Tensor))
+
+
+def warp_keeping_object(
+    frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator, least: float
+) -> LabelledFrame:
+    """A warp that leaves at least so many pixels of the object."""
+    height, width = frame.mask.shape
+    for _ in range(TRIES):
+        x, y = rng.uniform(-config.translation, config.translation, size=2)
+        warped = warp(frame, config, rng, (x * width, y * height))
+        if int(warped.shown.sum()) >= least:
+            return warped
+    return frame
