@@ -29,6 +29,8 @@ class MetaTrain:
     """Run folder; runs/meta_train/PRESET by default. The same command on the same folder resumes."""
     dry_run: bool = False
     """Print what would run, and stop: data, model, memory, steps, and the time to expect."""
+    preview: Path | None = None
+    """Draw the first 20 tasks to this PNG, and stop."""
 
 
 PRESETS = {name: MetaTrain(training) for name, training in META.items()}
@@ -40,11 +42,15 @@ def main() -> None:
     from cluster.training.checkpoints import BEST
     from cluster.training.driver import train
     from cluster.training.dry_run import what_would_run
+    from cluster.training.preview import draw_preview
 
     training, folder = config.training, config.out or Path("runs/meta_train") / preset
     print(json.dumps(to_dict(training) | {"out": str(folder)}, indent=2))
     if config.dry_run:
         print(what_would_run(training, folder))
+        return
+    if config.preview:
+        print(f"the first tasks: {draw_preview(training, config.preview)}")
         return
     last = train(training, folder)
     print(f"last checkpoint: {last}")

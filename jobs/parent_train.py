@@ -25,6 +25,8 @@ class ParentTrain:
     """Run folder; runs/parent_train/PRESET by default. The same command on the same folder resumes."""
     dry_run: bool = False
     """Print what would run, and stop: data, model, memory, steps, and the time to expect."""
+    preview: Path | None = None
+    """Draw the first 20 tasks to this PNG, and stop."""
 
 
 PRESETS = {name: ParentTrain(training) for name, training in PARENT.items()}
@@ -35,11 +37,15 @@ def main() -> None:
     # Late, so that --help is quick.
     from cluster.training.driver import train
     from cluster.training.dry_run import what_would_run
+    from cluster.training.preview import draw_preview
 
     training, folder = config.training, config.out or Path("runs/parent_train") / preset
     print(json.dumps(to_dict(training) | {"out": str(folder)}, indent=2))
     if config.dry_run:
         print(what_would_run(training, folder))
+        return
+    if config.preview:
+        print(f"the first tasks: {draw_preview(training, config.preview)}")
         return
     last = train(training, folder)
     print(f"last checkpoint: {last}")

@@ -3,18 +3,20 @@
 An affine warp alone is too easy: learning rates that memorize the frame pay.
 """
 
+import io
 import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.io import decode_jpeg, encode_jpeg
 from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig, ViewsConfig
+from eosvos.data.sequence import decode_image
 from eosvos.data.warps import MIN_REMAINING, TRIES, LabelledFrame, warp
 
 _NODES = 4
@@ -42,7 +44,10 @@ def degraded(image: Tensor, config: ViewsConfig, rng: np.random.Generator) -> Te
     if config.motion_blur > 0:
         image = _blurred(image, rng.uniform(0, config.motion_blur * min(image.shape[1:])), rng.uniform(0, math.pi))
     if config.jpeg > 0 and rng.random() < config.jpeg:
-        image = decode_jpeg(encode_jpeg(image, quality=int(rng.integers(*_QUALITY, endpoint=True))))
+        data = io.BytesIO()
+        quality = int(rng.integers(*_QUALITY, endpoint=True))
+        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(data, "JPEG", quality=quality)
+        image = decode_image(data.getvalue(), "JPEG noise")
     return image
 
 

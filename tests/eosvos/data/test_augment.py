@@ -264,3 +264,16 @@ def test_a_frame_that_does_not_show_the_object(
 def test_ranges_that_make_no_sense_name_the_field(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(values))}: "):
         AugmentationConfig(**values)
+
+
+def test_a_frame_in_which_the_object_is_hidden(make_sequence: Callable[..., Sequence]) -> None:
+    shown, other = np.zeros((40, 50), np.uint8), np.full((40, 50), 2, np.uint8)
+    shown[10:30, 10:30] = 1
+    sequences = (make_sequence("host", [shown, other]),)
+    task = Task(0, 0, 0, 0, 1, (0, 1), 1, None, hidden=(1,))
+    for index in range(10):
+        frames = task_frames(sequences, replace(task, index=index), AugmentationConfig(), 0, 40, 50)
+        assert (frames.train_masks == 1).any()
+        assert not frames.test_masks.any()
+    with pytest.raises(BadInput, match=r"object 1 is in its mask, though the index says otherwise"):
+        task_frames(sequences, replace(task, frames=(0, 0)), AugmentationConfig(), 0, 40, 50)

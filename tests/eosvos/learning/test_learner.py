@@ -1,16 +1,20 @@
 """What parent and meta-training do behind their contract, where no other test looks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from eosvos.data.augment import TaskFrames
 from eosvos.data.tasks import Task
 from eosvos.draws import generator
 from eosvos.learning.config import OuterConfig, RatesConfig
+from eosvos.learning.inner_loop import load_parameters
 from eosvos.learning.learner import Learner, MetaLearner, ParentLearner
 from eosvos.learning.outer_loop import Learned, Losses
+from eosvos.learning.rates import initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.weights import initial_model
 
@@ -36,6 +40,27 @@ def test_a_parent_learns_from_all_frames_alike(micro: ModelConfig, scene: Callab
     for ours, parameter in zip(gradient.initialization, model.parameters(), strict=True):
         assert torch.equal(ours, parameter.grad)
     assert (gradient.rates, gradient.statistics) == ([], [])
+
+
+@pytest.mark.parametrize("learner", [ParentLearner(7, learns_statistics=False), replace(META, T=1)])
+def test_where_the_object_is_hidden_nothing_is_to_be_found(
+    micro: ModelConfig, scene: Callable[..., Any], learner: Learner
+) -> None:
+    """The loss of such a test frame is that of proposals which are all background; its gradient moves no mask head."""
+    model, _ = initial_model(micro, "none", 0)
+    values = [parameter.detach().clone() for parameter in model.parameters()]
+    rates = list(initial_rates(model, META.rates).learned.values())
+    learned = Learned(values, [] if isinstance(learner, ParentLearner) else rates, OuterConfig())
+    (image, mask), (other, _) = scene(1), scene(2)
+    frames = TaskFrames(image[None], mask[None], other[None], torch.zeros_like(mask)[None])
+    gradient = learner.gradient(model, learned, frames, TASK, 0)
+    assert all(torch.isfinite(part).all() for part in gradient.initialization)
+    batch = model.batch([other], [torch.zeros_like(mask)], may_be_hidden=True)
+    load_parameters(model, values)
+    losses, _ = model(batch, generator(0))
+    assert losses["loss_mask"] == losses["loss_box_reg"] == losses["loss_rpn_box_reg"] == 0
+    assert losses["loss_classifier"] > 0
+    assert losses["loss_objectness"] > 0
 
 
 def test_measures_are_means_over_the_tasks_that_count() -> None:
