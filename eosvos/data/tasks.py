@@ -86,21 +86,17 @@ def learnable(dataset: EncodedDataset, without: Collection[int] = ()) -> list[Vi
 
     The sequences ``without`` (indices) have no objects, so that no task uses them.
     """
-    pixels = dataset.index["height"].to_numpy() * dataset.index["width"].to_numpy()
+    least = MIN_AREA * dataset.index["height"].to_numpy() * dataset.index["width"].to_numpy()
     result: list[Visible] = []
     first = 0
     for index, sequence in enumerate(dataset.sequences):
-        areas = dataset.areas(index)
+        enough: list[float] = least[first : first + len(sequence)].tolist()
+        areas = {} if index in without else dataset.areas(index)
+        visible = dataset.visible(index)
         result.append(
-            {}
-            if index in without
-            else {
-                object_id: tuple(
-                    position
-                    for position, area in zip(positions, areas[object_id], strict=True)
-                    if area >= MIN_AREA * pixels[first + position]
-                )
-                for object_id, positions in dataset.visible(index).items()
+            {
+                object_id: tuple(p for p, area in zip(visible[object_id], sizes, strict=True) if area >= enough[p])
+                for object_id, sizes in areas.items()
             }
         )
         first += len(sequence)

@@ -13,6 +13,8 @@ from cluster.training.stream import StreamConfig, task_stream
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.data.mixture import Mixture, open_mixture
+from eosvos.data.parquet import encode
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.tasks import Task, plan
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -80,6 +82,16 @@ def test_a_stream_takes_no_more_than_its_share(dataset: Mixture) -> None:
     """A task of Ray's that asks for a whole CPU would wait until the stream of the worker beside this one has ended."""
     worker = ray.remote(num_cpus=1.5)(_Worker).remote()
     assert ray.get(worker.steps.remote(dataset), timeout=120) == STEPS
+
+
+def test_a_mixture_on_three_workers_from_a_later_step_on(encoded: Path, tmp_path: Path) -> None:
+    encode(synthetic("held", 3, SyntheticSettings(size=48, frames=1)), tmp_path / "images", {})
+    mixture = open_mixture([str(encoded), str(tmp_path / "images")], (2, 1))
+    whole = _direct(mixture)
+    names = mixture.names([task.sequence for step in whole for task, _ in step])
+    assert [name.split("-")[0] for name in names].count("synthetic/held") == STEPS
+    streams = [task_stream(mixture, CONFIG, worker, 3, 3, STEPS, cpus=1 / 3) for worker in range(3)]
+    assert _same([[task for (task,) in step] for step in zip(*streams, strict=True)], whole[3:])
 
 
 def test_a_worker_without_tasks_takes_part_in_every_step(dataset: Mixture) -> None:
