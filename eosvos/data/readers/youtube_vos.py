@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eosvos.data.readers.folders import existing, is_name, video
+from eosvos.data.readers.folders import Folder, is_name, video
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 
@@ -27,13 +27,15 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
         BadInput: a folder, ``meta.json``, a video, a frame or a mask that is missing, or a video that ``meta.json``
             does not name.
     """
-    folder = existing(Path(root).resolve() / split, LAYOUT) if is_name(split) else _no_split(root, split)
-    images = existing(folder / "JPEGImages", LAYOUT)
-    labelled = folder if (folder / "Annotations").is_dir() else folder.with_name(split.removesuffix(ALL_FRAMES))
-    masks = existing(labelled / "Annotations", LAYOUT)
-    meta = labelled / "meta.json"
+    if not is_name(split):
+        raise BadInput(f"--split {split}: not the name of a folder in {root}; give train, valid, or test")
+    named = Folder.named(root, LAYOUT)
+    images = ((named / split).existing() / "JPEGImages").existing()
+    with_masks = split if (named / split / "Annotations").path.is_dir() else split.removesuffix(ALL_FRAMES)
+    masks = (named / with_masks / "Annotations").existing()
+    meta = (named / with_masks).file("meta.json")
     videos = _read_meta(meta)
-    there = {path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    there = set(images.folders())
     for name in sorted(there - videos.keys()):
         raise BadInput(f"{images / name}: {meta} does not name this video; take its meta.json or remove the folder")
     sequences = []
@@ -43,8 +45,8 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
         categories = {number: category for number, (category, _) in objects.items() if category}
         sequence = video("youtube_vos", name, images / name, masks / name, categories=categories)
         frames = set(sequence.frame_names)
-        for number, (_, named) in objects.items():
-            for frame in named:
+        for number, (_, shown) in objects.items():
+            for frame in shown:
                 if frame not in frames:
                     raise BadInput(
                         f"{images / name / frame}.jpg: no such frame, but {meta} says that object {number} is in it; "
@@ -52,10 +54,6 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
                     )
         sequences.append(sequence)
     return sequences
-
-
-def _no_split(root: Path, split: str) -> Path:
-    raise BadInput(f"--split {split}: not the name of a folder in {root}; give train, valid, or test")
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
