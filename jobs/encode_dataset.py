@@ -23,6 +23,8 @@ Examples:
   python jobs/encode_dataset.py --layout davis2017 --root DAVIS --split train --out runs/data/train
   python jobs/encode_dataset.py --layout youtube-vos --root YouTube-VOS --split train --out runs/data/youtube-vos
   python jobs/encode_dataset.py --layout frames --root frames --masks masks --out runs/data/mine
+  python jobs/encode_dataset.py --layout coco --root train2017 --annotations annotations/instances_train2017.json \\
+    --out runs/data/coco
   python jobs/encode_dataset.py --layout synthetic --split held --sequences 40 --out runs/data/synthetic-held
 """
 
@@ -39,9 +41,11 @@ class EncodeDataset:
     """davis2016, davis2017, voc: name of a list; youtube-vos: folder in --root; images: folder in images, all unless
     given; synthetic: train or held."""
     root: Path | None = None
-    """Folder of the dataset, or of the frames; not for synthetic."""
+    """Folder of the dataset, of the frames, or of coco's images; not for synthetic."""
     masks: Path | None = None
     """frames: folder of the masks."""
+    annotations: Path | None = None
+    """coco: JSON file of the instances."""
     resolution: Literal["480p", "Full-Resolution"] | None = None
     """davis2017: folder of the frames and masks, 480p unless given."""
     sequences: int | None = None

@@ -73,6 +73,11 @@ LAYOUTS: Mapping[str, Layout] = {
         "frames.read_frames",
         needs=("root", "masks"),
     ),
+    "coco": Layout(
+        "ROOT/**/NAME.jpg and the JSON of instances ANNOTATIONS; polygons or RLE, but for iscrowd",
+        "coco.read_coco",
+        needs=("root", "annotations"),
+    ),
     "images": Layout(
         "ROOT/images/**/NAME.jpg and ROOT/masks/**/NAME.png",
         "images.read_images",
