@@ -1,12 +1,13 @@
 """YouTube-VOS 2018 and 2019 in their official layout: a folder for each split, with meta.json."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from eosvos.data.readers.folders import Folder, is_name, video
-from eosvos.data.sequence import Sequence
+from eosvos.data.sequence import VOID, Sequence
 from eosvos.errors import BadInput
 
 LAYOUT = "the official layout of YouTube-VOS"
@@ -38,6 +39,8 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
     there = set(images.folders())
     for name in sorted(there - videos.keys()):
         raise BadInput(f"{images / name}: {meta} does not name this video; take its meta.json or remove the folder")
+    for name in sorted(set(masks.folders()) - videos.keys()):
+        raise BadInput(f"{masks / name}: masks without frames; restore {images / name} or remove the folder")
     sequences = []
     for name, objects in sorted(videos.items()):
         if name not in there:
@@ -66,22 +69,25 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
         ]
         found = {
             name: {
-                int(number): (str(one.get("category", "")), [str(frame) for frame in one.get("frames", ())])
+                _object_id(number): (str(one.get("category") or ""), [str(frame) for frame in one.get("frames", ())])
                 for number, one in values["objects"].items()
             }
             for name, values in videos.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path}: not in the official form ({error!r}); unpack the archive again") from error
-    for name, objects in found.items():
+    for name in found:
         if not is_name(name):
             raise BadInput(f"{path}: {name!r} is not the name of a video; unpack the archive again")
-        for number in objects:
-            if not 1 <= number <= 254:
-                raise BadInput(f"{path}: video {name} has an object {number}; ids are 1 to 254")
     if not found:
         raise BadInput(f"{path}: names no video; unpack the archive again")
     return found
+
+
+def _object_id(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,2}", text) or int(text) >= VOID:
+        raise ValueError(f"object {text!r}, but ids are 1 to {VOID - 1}")
+    return int(text)
 
 
 def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
