@@ -142,8 +142,6 @@ def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
     """
     try:
         with open_image(data) as image:
-            if image.format == "JPEG":
-                raise BadInput(f"{source}: a mask as JPEG, which blurs the objects' values; save it as PNG")
             image.load()
             if image.mode in ("1", "L", "P", "LA", "PA"):
                 values = np.array(image)
@@ -152,6 +150,8 @@ def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
                 values = np.array(image.convert("RGB")).max(axis=2)
             else:
                 raise BadInput(f"{source}: a mask of mode {image.mode} has no object ids; save it as a palette PNG")
+            if image.format == "JPEG":
+                raise BadInput(f"{source}: a mask as JPEG, which blurs the objects' values; save it as PNG")
     except UNREADABLE as error:
         raise BadInput(f"{source}: not a readable mask ({unreadable_reason(error)}); replace the file") from error
     ids = values.astype(np.uint8)
