@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.davis2017 import read_davis2017
 from eosvos.data.readers.frames import read_frames
 from eosvos.data.readers.images import read_images, read_voc
+from eosvos.data.readers.layouts import LAYOUTS
 from eosvos.data.readers.youtube_vos import read_youtube_vos
 from eosvos.data.sequence import VOID, Sequence
 from eosvos.errors import BadInput
@@ -164,6 +167,19 @@ READ: dict[str, tuple[Callable[[Path], None], Make]] = {
     "images": (images, read_images),
     "voc": (voc, lambda root: read_voc(root, "train")),
 }
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_table_has_the_flags_that_the_reader_takes(name: str) -> None:
+    layout = LAYOUTS[name]
+    module, _, function = (layout.completer or layout.reader).rpartition(".")
+    taken = signature(getattr(import_module(f"eosvos.data.readers.{module}"), function)).parameters
+    needed = [
+        flag for flag, one in taken.items() if one.default is Parameter.empty and one.kind != Parameter.VAR_KEYWORD
+    ]
+    assert needed == list(layout.needs)
+    if "settings" not in taken:  # of the generator
+        assert list(taken) == list(layout.flags)
 
 
 @pytest.mark.parametrize("layout", READ)
