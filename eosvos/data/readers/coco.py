@@ -16,7 +16,7 @@ from pycocotools import mask as coco_masks
 from eosvos.data.palette import encode_mask
 from eosvos.data.readers.clip import natural_order
 from eosvos.data.readers.files import file_bytes
-from eosvos.data.readers.folders import Folder, is_name
+from eosvos.data.readers.folders import Folder, is_name, plain_text
 from eosvos.data.sequence import MAX_PIXELS, VOID, EncodedFrame, Sequence, size_text
 from eosvos.errors import BadInput
 
@@ -77,7 +77,7 @@ def read_coco(root: Path, annotations: Path) -> list[Sequence]:
     folder = Folder.named(root, LAYOUT)
     content = _read_json(Path(annotations))
     try:
-        categories = {number: _text(one["name"]) for number, one in _by_id(content, "categories").items()}
+        categories = {number: plain_text(one["name"]) for number, one in _by_id(content, "categories").items()}
         images = _by_id(content, "images")
         objects: dict[int, list[Mapping[str, Any]]] = {number: [] for number in images}
         for number, one in sorted(_by_id(content, "annotations").items()):
@@ -143,7 +143,7 @@ def _sequence(
     source: str,
 ) -> Sequence:
     """One image with its annotations, in the order of their ids. Raises ValueError for what it is not."""
-    file_name, size = _text(image["file_name"]), (_whole(image["height"]), _whole(image["width"]))
+    file_name, size = plain_text(image["file_name"]), (_whole(image["height"]), _whole(image["width"]))
     if not all(map(is_name, file_name.split("/"))):
         raise ValueError(
             f"image {image['id']} has the file_name {file_name!r}, which is no path below the folder of images"
@@ -180,12 +180,6 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
 def _counts(segmentation: Any, size: tuple[int, int]) -> list[int]:
     """Run lengths of polygons or RLE: pixels off and on in turn, column by column.
 
@@ -219,7 +213,7 @@ def _checked(rle: Mapping[str, Any], size: tuple[int, int]) -> list[int]:
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError("has RLE counts that are not whole numbers")
     if rle.get("size") != list(size) or sum(counts) != size[0] * size[1]:
-        raise ValueError(f"has RLE of size {rle.get('size')} for {sum(counts)} pixels, but its image is {list(size)}")
+        raise ValueError(f"has RLE of size {rle.get('size')!r} for {sum(counts)} pixels, but its image is {list(size)}")
     return counts
 
 

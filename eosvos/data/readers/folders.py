@@ -116,8 +116,18 @@ def _resolved(path: Path) -> Path:
 
 def is_name(text: str) -> bool:
     """Whether it names a file or folder in a folder, and none elsewhere, on every system."""
-    plain = all(unicodedata.category(character) not in ("Cc", "Cs") for character in text)
-    return plain and text not in ("", ".", "..") and not set(text) & set("/\\")
+    return _is_plain(text) and text not in ("", ".", "..") and not set(text) & set("/\\")
+
+
+def plain_text(value: object) -> str:
+    """A value as it is. Raises ValueError for what is no text, has line breaks or the like, or is no Unicode."""
+    if not isinstance(value, str) or not _is_plain(value):
+        raise ValueError(f"{value!r} is no plain text")
+    return value
+
+
+def _is_plain(text: str) -> bool:
+    return all(unicodedata.category(character) not in ("Cc", "Cs") for character in text)
 
 
 def read_lines(lists: Folder, split: str) -> Iterator[tuple[str, str]]:

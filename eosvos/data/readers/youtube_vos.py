@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eosvos.data.readers.folders import Folder, is_name, video
+from eosvos.data.readers.folders import Folder, is_name, plain_text, video
 from eosvos.data.sequence import VOID, Sequence
 from eosvos.errors import BadInput
 
@@ -69,7 +69,10 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
         ]
         found = {
             name: {
-                _object_id(number): (str(one.get("category") or ""), [str(frame) for frame in one.get("frames", ())])
+                _object_id(number): (
+                    plain_text(one.get("category") or ""),
+                    list(map(plain_text, one.get("frames", ()))),
+                )
                 for number, one in values["objects"].items()
             }
             for name, values in videos.items()

@@ -187,6 +187,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "captions": (without("annotations", "segmentation"), "not in the form of COCO's instances .*'segmentation'"),
     "no file_name": (without("images", "file_name"), "not in the form of COCO's instances .*'file_name'"),
     "text for an id": (changed("images", 0, id="7"), "'7' is no whole number"),
+    "no Unicode": (changed("categories", 0, name="\ud800"), r"'\\ud800' is no plain text"),
+    "line break": (changed("images", 0, file_name="a\n.jpg"), r"'a\\n.jpg' is no plain text"),
     "image twice": (changed("images", 1, id=7), "id 7 occurs twice among the images"),
     "annotation twice": (changed("annotations", 1, id=1), "id 1 occurs twice among the annotations"),
     "category twice": (changed("categories", 1, id=18), "id 18 occurs twice among the categories"),

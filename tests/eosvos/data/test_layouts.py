@@ -212,7 +212,8 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("youtube-vos", _write("train/meta.json", TWICE), "1 occurs twice"),
     ("youtube-vos", _write("train/meta.json", ID % "255"), "meta.json: .*object '255', but ids are 1 to 254"),
     ("youtube-vos", _write("train/meta.json", ID % "1_0"), "meta.json: .*object '1_0', but ids are 1 to 254"),
-    ("youtube-vos", _write("train/meta.json", TWICE.replace("a1", "../a1")), "meta.json: "),
+    ("youtube-vos", _write("train/meta.json", TWICE.replace('"1": {}, ', "").replace("a1", "../a1")), "'../a1' is not"),
+    ("youtube-vos", _write("train/meta.json", ID.replace("{}}}, ", '{"category": 7}}}, ') % 1), "7 is no plain text"),
     ("youtube-vos", lambda root: mask(root / "train/Annotations/c3/0.png", 1), "c3: masks without frames"),
     (
         "youtube-vos",
