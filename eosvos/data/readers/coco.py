@@ -49,7 +49,7 @@ class _Instances:
         for number, segmentation in self.objects:
             try:
                 regions.append(_counts(segmentation, self.size))
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 raise BadInput(
                     f"{self.source}: the segmentation of annotation {number} {error}; correct or remove it"
                 ) from error
