@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eosvos import cli
-from eosvos.config import to_dict
+from eosvos.data.readers.layouts import LAYOUTS, LayoutName, layouts_help
 from eosvos.errors import BadInput
 from eosvos.paths import absolute_path
 
@@ -14,45 +14,26 @@ if TYPE_CHECKING:
     from eosvos.data.parquet import EncodedDataset
     from eosvos.data.sequence import Sequence
 
-DESCRIPTION = """Encode a dataset to Parquet, the form that training and evaluation read.
+DESCRIPTION = f"""Encode a dataset to Parquet, the form that training and evaluation read.
 
 Layouts, as the official archives are unpacked; values of masks are object ids, and 255 is void, but in davis2016:
-  davis2016    ROOT/{JPEGImages,Annotations,ImageSets}/480p; or the archive of DAVIS 2017, by ROOT/ImageSets/2016
-  davis2017    ROOT/{JPEGImages,Annotations}/480p, ROOT/ImageSets/2017
-  youtube-vos  ROOT/SPLIT/{JPEGImages,Annotations,meta.json}, of 2018 and 2019
-  frames       ROOT/VIDEO/*.jpg and MASKS/VIDEO/*.png, or one video: ROOT/*.jpg and MASKS/*.png; masks of all frames or
-               of some
-  images       ROOT/images/**/NAME.jpg and ROOT/masks/**/NAME.png
-  voc          ROOT/{JPEGImages,SegmentationObject,ImageSets/Segmentation}
-  synthetic    videos made up by a seeded generator
+{layouts_help()}
 
 Examples:
   python jobs/encode_dataset.py --layout davis2017 --root DAVIS --split train --out runs/data/train
   python jobs/encode_dataset.py --layout youtube-vos --root YouTube-VOS --split train --out runs/data/youtube-vos
   python jobs/encode_dataset.py --layout frames --root frames --masks masks --out runs/data/mine
+  python jobs/encode_dataset.py --layout coco --root train2017 --annotations annotations/instances_train2017.json \\
+    --out runs/data/coco
   python jobs/encode_dataset.py --layout synthetic --split held --sequences 40 --out runs/data/synthetic-held
 """
-SYNTHETIC_FLAGS = ("sequences", "frames", "size", "objects", "seed")
-Layout = Literal["davis2016", "davis2017", "youtube-vos", "frames", "images", "voc", "synthetic"]
-FLAGS: dict[str, tuple[str, ...]] = {
-    "davis2016": ("root", "split"),
-    "davis2017": ("root", "split", "resolution"),
-    "youtube-vos": ("root", "split"),
-    "frames": ("root", "masks"),
-    "images": ("root", "split"),
-    "voc": ("root", "split"),
-    "synthetic": ("split", *SYNTHETIC_FLAGS),
-}
-"""What each layout takes."""
-NEEDED = {layout: flags[:2] for layout, flags in FLAGS.items()} | {"images": ("root",), "synthetic": ("split",)}
-"""What each layout cannot do without."""
 
 
 @dataclass(frozen=True)
 class EncodeDataset:
     """What to encode and where to."""
 
-    layout: Layout
+    layout: LayoutName
     """How the files lie; see above."""
     out: Path
     """Folder to make; it appears when everything is in it. The same command again finds it and does nothing."""
@@ -60,9 +41,11 @@ class EncodeDataset:
     """davis2016, davis2017, voc: name of a list; youtube-vos: folder in --root; images: folder in images, all unless
     given; synthetic: train or held."""
     root: Path | None = None
-    """Folder of the dataset, or of the frames; not for synthetic."""
+    """Folder of the dataset, of the frames, or of coco's images; not for synthetic."""
     masks: Path | None = None
     """frames: folder of the masks."""
+    annotations: Path | None = None
+    """coco: JSON file of the instances."""
     resolution: Literal["480p", "Full-Resolution"] | None = None
     """davis2017: folder of the frames and masks, 480p unless given."""
     sequences: int | None = None
@@ -88,50 +71,17 @@ def read(config: EncodeDataset) -> "tuple[list[Sequence], dict[str, Any]]":
         for field in fields(config)
         if field.name not in ("layout", "out") and (value := getattr(config, field.name)) is not None
     }
-    for name in given.keys() - set(FLAGS[config.layout]):
-        layouts = [layout for layout, flags in FLAGS.items() if name in flags]
-        raise BadInput(f"--{name}: goes with --layout {', '.join(layouts)} only; leave it out")
-    for name in NEEDED[config.layout]:
+    layout = LAYOUTS[config.layout]
+    for name in given:
+        if name not in layout.flags:
+            takers = [taker for taker, other in LAYOUTS.items() if name in other.flags]
+            raise BadInput(f"--{name}: goes with --layout {', '.join(takers)} only; leave it out")
+    for name in layout.needs:
         if name not in given:
             raise BadInput(f"--{name}: missing; --layout {config.layout} needs it")
-    if config.layout == "synthetic":
-        return _synthetic(**given)
-    places: dict[str, Any] = {
-        name: absolute_path(given[name], f"--{name}") for name in ("root", "masks") if name in given
-    }
-    spec = {"layout": config.layout} | given | {name: str(path) for name, path in places.items()}
-    return _from_files(config.layout, **(given | places)), spec
-
-
-def _from_files(layout: Layout, **given: Any) -> "list[Sequence]":
-    from eosvos.data.readers.davis import read_davis2016
-    from eosvos.data.readers.davis2017 import read_davis2017
-    from eosvos.data.readers.frames import read_frames
-    from eosvos.data.readers.images import read_images, read_voc
-    from eosvos.data.readers.youtube_vos import read_youtube_vos
-
-    readers: dict[str, Callable[..., list[Sequence]]] = {
-        "davis2016": read_davis2016,
-        "davis2017": read_davis2017,
-        "youtube-vos": read_youtube_vos,
-        "frames": read_frames,
-        "images": read_images,
-        "voc": read_voc,
-    }
-    return readers[layout](**given)
-
-
-def _synthetic(
-    split: str, sequences: int = 400, seed: int = 0, **given: int
-) -> "tuple[list[Sequence], dict[str, Any]]":
-    from eosvos.data.readers.synthetic import GENERATOR_VERSION, SyntheticSettings, synthetic
-
-    try:
-        settings = SyntheticSettings(**given)
-    except ValueError as error:
-        raise BadInput(f"--{error}") from error
-    spec = {"layout": "synthetic", "split": split, "sequences": sequences, "seed": seed, "generator": GENERATOR_VERSION}
-    return synthetic(split, sequences, settings, seed), spec | to_dict(settings)
+    paths = {name: str(absolute_path(path, f"--{name}")) for name, path in given.items() if isinstance(path, Path)}
+    made_from = layout.complete(given | paths)
+    return layout.read(made_from), {"layout": config.layout} | made_from
 
 
 def with_progress(work: Callable[[Callable[[int, int], None]], bool]) -> bool:

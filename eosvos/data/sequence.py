@@ -1,8 +1,11 @@
 """The noun that every part shares: a video, its masks, its object ids, its names."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +16,10 @@ from eosvos.errors import BadInput
 
 VOID = 255
 """Value of the pixels of a mask that nobody decided on, where its values are object ids."""
-# What Pillow raises for damaged files; ValueError comes from damaged PNG chunks.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+MAX_PIXELS = 2**30 // 12
+"""Of an image or a mask, as of Pillow's warning: 8K has 33 million; a small file that claims more is to fill memory."""
+# What Pillow raises for damaged files; ValueError comes from damaged PNG chunks, NotImplementedError from odd variants.
+UNREADABLE = (OSError, SyntaxError, ValueError, NotImplementedError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,22 @@ def decode(encoded: EncodedFrame, merge_objects: bool) -> tuple[Tensor, Tensor |
     return image, mask
 
 
+@contextmanager
+def open_image(file: bytes | Path) -> Iterator[Image.Image]:
+    """An image, of which the header has been read alone.
+
+    Raises:
+        one of ``UNREADABLE``: it cannot be read, or has more than ``MAX_PIXELS``.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of what is refused below
+        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{size_text(image.size[::-1])} is more than {MAX_PIXELS:,} pixels")
+        yield image
+
+
 def decode_image(data: bytes, source: str) -> Tensor:
     """JPEG (or any still image Pillow reads) -> (3, H, W) uint8 RGB, turned as its EXIF data asks.
 
@@ -99,7 +120,7 @@ def decode_image(data: bytes, source: str) -> Tensor:
         BadInput: not an image, naming ``source``.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
                 upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
@@ -117,10 +138,10 @@ def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
     without a palette has no ids, so it is taken for merged objects only.
 
     Raises:
-        BadInput: not a PNG that can be read, or colours where object ids are needed.
+        BadInput: not a PNG that can be read, a JPEG, or colours where object ids are needed.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             image.load()
             if image.mode in ("1", "L", "P", "LA", "PA"):
                 values = np.array(image)
@@ -129,6 +150,8 @@ def decode_mask(data: bytes, source: str, merge_objects: bool) -> Tensor:
                 values = np.array(image.convert("RGB")).max(axis=2)
             else:
                 raise BadInput(f"{source}: a mask of mode {image.mode} has no object ids; save it as a palette PNG")
+            if image.format == "JPEG":
+                raise BadInput(f"{source}: a mask as JPEG, which blurs the objects' values; save it as PNG")
     except UNREADABLE as error:
         raise BadInput(f"{source}: not a readable mask ({unreadable_reason(error)}); replace the file") from error
     ids = values.astype(np.uint8)

@@ -1,5 +1,6 @@
 """The command: exit codes, one line on stderr, and a second run that finds the work done."""
 
+import json
 import runpy
 import subprocess
 import sys
@@ -96,6 +97,9 @@ BAD = {
     "--layout davis2016 --root . --split train --resolution 480p": "--resolution: goes with --layout davis2017 only",
     "--layout davis2016 --split train --root missing": "missing: no such folder",
     "--layout davis2016 --split train --root . --frames 3": "--frames: goes with --layout synthetic only",
+    "--layout coco --root .": "--annotations: missing; --layout coco needs it",
+    "--layout frames --root . --masks . --annotations a.json": "--annotations: goes with --layout coco only",
+    "--layout coco --root DAVIS --annotations DAVIS/a.json": "a.json: cannot be read (No such file or directory)",
     "--layout davis2016 --split val --root DAVIS": "val.txt: no such list; splits that exist here: train",
 }
 
@@ -146,3 +150,24 @@ def test_frames_and_masks_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monkey
     dataset = open_dataset(tmp_path / "out")
     assert dataset.visible(0) == {1: (1,)}
     assert dataset.spec["masks"] == str(tmp_path / "masks")
+
+
+def test_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    names = ("one.jpg", "none.jpg")
+    for name in names:
+        Image.fromarray(np.full((20, 30, 3), 80, np.uint8)).save(tmp_path / "images" / name)
+    corners = [3, 3, 9, 3, 9, 9, 3, 9]
+    content = {
+        "images": [{"id": n, "file_name": name, "height": 20, "width": 30} for n, name in enumerate(names)],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 4, "iscrowd": 0, "segmentation": [corners]}],
+        "categories": [{"id": 4, "name": "box"}],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    files = ("--root", tmp_path / "images", "--annotations", tmp_path / "instances.json")
+    assert _here(monkeypatch, "--layout", "coco", *files, "--out", tmp_path / "out") == 0
+    assert "1 of 2 images have no object and are left out" in capsys.readouterr().out
+    dataset = open_dataset(tmp_path / "out")
+    assert (dataset.sequences[0].name, dataset.sequences[0].categories) == ("one", {1: "box"})
+    assert dataset.areas(0) == {1: (36,)}
+    assert dataset.spec["annotations"] == str(tmp_path / "instances.json")

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import av
 import torch
-from PIL import Image
 from torch import Tensor
 
-from eosvos.data.sequence import UNREADABLE, decode_image, size_text, unreadable_reason
+from eosvos.data.sequence import UNREADABLE, decode_image, open_image, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -172,7 +171,7 @@ def natural_order(name: str) -> tuple[list[tuple[bool, int, str]], str]:
 def _size(file: Path) -> tuple[int, int]:
     """(H, W) of the image that ``decode_image`` makes of a file, by the header alone."""
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8) and image.format != "TIFF"  # Pillow turned that
             return (image.width, image.height) if turned else (image.height, image.width)
     except UNREADABLE as error:

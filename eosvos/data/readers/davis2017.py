@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from eosvos.data.readers.folders import Annotated, existing, read_names, video
+from eosvos.data.readers.folders import Folder, WithMask, read_names, video
 from eosvos.data.sequence import Sequence
 
 Resolution = Literal["480p", "Full-Resolution"]
@@ -35,13 +35,13 @@ def read_davis2016_of_2017(root: Path, split: str) -> list[Sequence]:
 
 
 def _listed(dataset: str, root: Path, year: str, split: str, resolution: str, *, merge_objects: bool) -> list[Sequence]:
-    root = existing(Path(root).resolve(), LAYOUT)
+    named = Folder.named(root, LAYOUT)
     images, masks, lists = (
-        existing(root / top / name, LAYOUT)
+        (named / top / name).existing()
         for top, name in (("JPEGImages", resolution), ("Annotations", resolution), ("ImageSets", year))
     )
-    annotated: Annotated = "first" if split.startswith("test") else "all"
+    with_mask: WithMask = "first" if split.startswith("test") else "all"
     return [
-        video(dataset, name, images / name, masks / name, annotated=annotated, merge_objects=merge_objects)
-        for name in sorted(read_names(lists / f"{split}.txt"))
+        video(dataset, name, images / name, masks / name, with_mask=with_mask, merge_objects=merge_objects)
+        for name in sorted(read_names(lists, split))
     ]

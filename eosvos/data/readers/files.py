@@ -17,10 +17,12 @@ class FrameFiles:
     def __call__(self, position: int) -> EncodedFrame:
         """Raises BadInput naming a file that cannot be read."""
         image, mask = self.images[position], self.masks[position]
-        return EncodedFrame(_read(image), _read(mask) if mask else None, str(image), str(mask) if mask else "")
+        data = file_bytes(mask) if mask else None
+        return EncodedFrame(file_bytes(image), data, str(image), str(mask) if mask else "")
 
 
-def _read(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """What is in a file. Raises BadInput where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

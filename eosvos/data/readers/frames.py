@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eosvos.data.readers.clip import IMAGE_ENDINGS
-from eosvos.data.readers.folders import existing, stems, video
+from eosvos.data.readers.folders import Folder, video
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 
@@ -19,16 +19,14 @@ def read_frames(root: Path, masks: Path) -> list[Sequence]:
     Raises:
         BadInput: a folder that is missing, a video without frames or masks, or a mask without a frame.
     """
-    frames, masks = (existing(Path(path).resolve(), LAYOUT) for path in (root, masks))
-    if stems(frames, IMAGE_ENDINGS):
-        name = frames.parent.name if frames.name == "frames" else frames.name
-        return [video("frames", name, frames, masks)]
-    names, annotated = (
-        {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-        for folder in (frames, masks)
-    )
+    frames, labels = Folder.named(root, LAYOUT), Folder.named(masks, LAYOUT)
+    if frames.stems(IMAGE_ENDINGS):
+        name = frames.path.parent.name if frames.path.name == "frames" else frames.path.name
+        return [video("frames", name, frames, labels)]
+    names, labelled = frames.folders(), labels.folders()
     if not names:
         raise BadInput(f"{frames}: holds no frames and no folders of frames; correct --root")
-    for name in sorted(annotated - names):
-        raise BadInput(f"{masks / name}: masks without frames; restore {frames / name} or remove the folder")
-    return [video("frames", name, frames / name, masks / name) for name in sorted(names)]
+    for name in labelled:
+        if name not in names:
+            raise BadInput(f"{labels / name}: masks without frames; restore {frames / name} or remove the folder")
+    return [video("frames", name, frames / name, labels / name) for name in names]

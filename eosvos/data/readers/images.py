@@ -1,10 +1,11 @@
 """Images with masks: each is a sequence of one frame."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from eosvos.data.readers.clip import IMAGE_ENDINGS, natural_order
 from eosvos.data.readers.files import FrameFiles
-from eosvos.data.readers.folders import MASK_ENDINGS, existing, read_names, stems
+from eosvos.data.readers.folders import MASK_ENDINGS, Folder, is_name, read_names
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 
@@ -24,21 +25,22 @@ def read_images(root: Path, split: str = "") -> list[Sequence]:
     Raises:
         BadInput: a folder that is missing, no image, or an image without a mask or the other way round.
     """
-    root = existing(Path(root).resolve(), LAYOUT)
-    images, masks = existing(root / "images", LAYOUT), existing(root / "masks", LAYOUT)
-    top = existing((images / split).resolve(), LAYOUT)
-    if not top.is_relative_to(images):
+    named = Folder.named(root, LAYOUT)
+    images, masks = (named / "images").existing(), (named / "masks").existing()
+    top = PurePosixPath(split)
+    if not all(map(is_name, top.parts)):
         raise BadInput(f"--split {split}: leaves {images}; name a folder below it")
-    folders = {top, *(path for path in top.rglob("*") if path.is_dir())}
-    found: list[Sequence] = []
-    for folder in sorted(folders, key=lambda folder: natural_order(str(folder))):
-        below = folder.relative_to(images)
-        if not any(part.startswith(".") for part in below.parts):
-            prefix = "" if folder == images else f"{below.as_posix()}/"
-            found += _pairs("images", prefix, folder, masks / below)
+    (images / split).existing()
+    below = {*_folders_below(images, top), *_folders_below(masks, top)}
+    found = [
+        sequence
+        for folder in sorted(below, key=lambda folder: natural_order(str(folder)))
+        for sequence in _pairs(folder, images, masks)
+    ]
     if not found:
         raise BadInput(
-            f"{top}: holds no image ({', '.join(IMAGE_ENDINGS)}); give the folder that has images/ and masks/"
+            f"{images / split}: holds no image ({', '.join(IMAGE_ENDINGS)}); give the folder that has images/ and "
+            "masks/"
         )
     return found
 
@@ -49,28 +51,44 @@ def read_voc(root: Path, split: str) -> list[Sequence]:
     Raises:
         BadInput: a folder, a list, a listed image or its mask that is missing.
     """
-    root = existing(Path(root).resolve(), VOC_LAYOUT)
-    folders = (existing(root / name, VOC_LAYOUT) for name in ("JPEGImages", "SegmentationObject"))
-    images, masks = (stems(folder, IMAGE_ENDINGS) for folder in folders)
-    names = read_names(existing(root / "ImageSets" / "Segmentation", VOC_LAYOUT) / f"{split}.txt")
+    named = Folder.named(root, VOC_LAYOUT)
+    folders = ((named / name).existing() for name in ("JPEGImages", "SegmentationObject"))
+    images, masks = (folder.stems(IMAGE_ENDINGS) for folder in folders)
+    names = read_names((named / "ImageSets" / "Segmentation").existing(), split)
     for name in names:
         for place, files in (("JPEGImages", images), ("SegmentationObject", masks)):
             if name not in files:
                 raise BadInput(
-                    f"{root / place / name}: no such file, but {split}.txt lists it; unpack the archive again"
+                    f"{named / place / name}: no such file, but {split}.txt lists it; unpack the archive again"
                 )
     return [_one("voc", name, images[name], masks[name]) for name in sorted(names)]
 
 
-def _pairs(dataset: str, prefix: str, images: Path, masks: Path) -> list[Sequence]:
-    there, annotated = stems(images, IMAGE_ENDINGS), stems(masks, MASK_ENDINGS)
-    for stem in sorted(there.keys() - annotated.keys()):
+def _folders_below(top: Folder, below: PurePosixPath, around: tuple[Path, ...] = ()) -> Iterator[PurePosixPath]:
+    """Folder ``below`` and all in it, as seen from ``top``; ``around`` it are these.
+
+    Raises BadInput for a link to a folder around itself.
+    """
+    folder = top / str(below)
+    real = folder.path.resolve()
+    if real in around:
+        raise BadInput(f"{folder}: a symbolic link to a folder around it; remove the link")
+    yield below
+    for name in folder.folders():
+        yield from _folders_below(top, below / name, (*around, real))
+
+
+def _pairs(below: PurePosixPath, images: Folder, masks: Folder) -> list[Sequence]:
+    """The sequences of one folder, which is ``below`` in both."""
+    images, masks = images / str(below), masks / str(below)
+    there, labelled = images.stems(IMAGE_ENDINGS), masks.stems(MASK_ENDINGS)
+    for stem in sorted(there.keys() - labelled.keys()):
         raise BadInput(
             f"{masks / stem}.png: no such mask, though there is {there[stem]}; restore it or remove the image"
         )
-    for stem in sorted(annotated.keys() - there.keys()):
-        raise BadInput(f"{annotated[stem]}: a mask without an image; restore {images / stem}.jpg or remove the mask")
-    return [_one(dataset, prefix + stem, there[stem], annotated[stem]) for stem in sorted(there, key=natural_order)]
+    for stem in sorted(labelled.keys() - there.keys()):
+        raise BadInput(f"{labelled[stem]}: a mask without an image; restore {images / stem}.jpg or remove the mask")
+    return [_one("images", str(below / stem), there[stem], labelled[stem]) for stem in sorted(there, key=natural_order)]
 
 
 def _one(dataset: str, name: str, image: Path, mask: Path) -> Sequence:

@@ -1,6 +1,5 @@
 """Masks that a person gives for a clip: one image for the first frame, or a folder with some for later ones."""
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from eosvos.data.readers.clip import Clip, frame_name, natural_order
-from eosvos.data.sequence import UNREADABLE, VOID, object_ids, size_text, unreadable_reason
+from eosvos.data.sequence import UNREADABLE, VOID, object_ids, open_image, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
 
@@ -114,7 +113,7 @@ def read_mask(file: Path) -> Tensor:
         BadInput: a file that is no image, a JPEG, colours, or a value above 255.
     """
     try:
-        with Image.open(io.BytesIO(file.read_bytes())) as image:
+        with open_image(file) as image:
             if image.format == "JPEG":
                 raise BadInput(f"{file}: a mask as JPEG, which blurs the objects' values; save it as PNG")
             image.load()

@@ -5,7 +5,7 @@ without fine-tuning the task is ambiguous, with it the object's own colours and 
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -84,6 +84,25 @@ def synthetic(split: str, sequences: int, settings: SyntheticSettings | None = N
         Sequence("synthetic", f"{split}-{index:05d}", names, False, _Render(split, index, settings, seed))
         for index in range(sequences)
     ]
+
+
+def complete_synthetic(split: str, sequences: int = 400, seed: int = 0, **settings: int) -> dict[str, Any]:
+    """All that a synthetic dataset is made from: the flags, with their defaults, and the version of the generator.
+
+    Raises BadInput for one of ``settings``, the fields of ``SyntheticSettings``, that is out of range.
+    """
+    try:
+        complete = asdict(SyntheticSettings(**settings))
+    except ValueError as error:
+        raise BadInput(f"--{error}") from error
+    return {"split": split, "sequences": sequences, "seed": seed, "generator": GENERATOR_VERSION} | complete
+
+
+def read_synthetic(split: str, sequences: int, seed: int, generator: int, **settings: int) -> list[Sequence]:
+    """The sequences of what ``complete_synthetic`` gave. Raises BadInput as ``synthetic`` does."""
+    if generator != GENERATOR_VERSION:
+        raise BadInput(f"generator {generator}: this program has version {GENERATOR_VERSION}; encode the dataset anew")
+    return synthetic(split, sequences, SyntheticSettings(**settings), seed)
 
 
 @lru_cache(maxsize=4)

@@ -1,12 +1,13 @@
 """YouTube-VOS 2018 and 2019 in their official layout: a folder for each split, with meta.json."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eosvos.data.readers.folders import existing, is_name, video
-from eosvos.data.sequence import Sequence
+from eosvos.data.readers.folders import Folder, is_name, plain_text, video
+from eosvos.data.sequence import VOID, Sequence
 from eosvos.errors import BadInput
 
 LAYOUT = "the official layout of YouTube-VOS"
@@ -27,15 +28,19 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
         BadInput: a folder, ``meta.json``, a video, a frame or a mask that is missing, or a video that ``meta.json``
             does not name.
     """
-    folder = existing(Path(root).resolve() / split, LAYOUT) if is_name(split) else _no_split(root, split)
-    images = existing(folder / "JPEGImages", LAYOUT)
-    labelled = folder if (folder / "Annotations").is_dir() else folder.with_name(split.removesuffix(ALL_FRAMES))
-    masks = existing(labelled / "Annotations", LAYOUT)
-    meta = labelled / "meta.json"
+    if not is_name(split):
+        raise BadInput(f"--split {split}: not the name of a folder in {root}; give train, valid, or test")
+    named = Folder.named(root, LAYOUT)
+    images = ((named / split).existing() / "JPEGImages").existing()
+    with_masks = split if (named / split / "Annotations").path.is_dir() else split.removesuffix(ALL_FRAMES)
+    masks = (named / with_masks / "Annotations").existing()
+    meta = (named / with_masks).file("meta.json")
     videos = _read_meta(meta)
-    there = {path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    there = set(images.folders())
     for name in sorted(there - videos.keys()):
         raise BadInput(f"{images / name}: {meta} does not name this video; take its meta.json or remove the folder")
+    for name in sorted(set(masks.folders()) - videos.keys()):
+        raise BadInput(f"{masks / name}: masks without frames; restore {images / name} or remove the folder")
     sequences = []
     for name, objects in sorted(videos.items()):
         if name not in there:
@@ -43,8 +48,8 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
         categories = {number: category for number, (category, _) in objects.items() if category}
         sequence = video("youtube_vos", name, images / name, masks / name, categories=categories)
         frames = set(sequence.frame_names)
-        for number, (_, named) in objects.items():
-            for frame in named:
+        for number, (_, shown) in objects.items():
+            for frame in shown:
                 if frame not in frames:
                     raise BadInput(
                         f"{images / name / frame}.jpg: no such frame, but {meta} says that object {number} is in it; "
@@ -52,10 +57,6 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
                     )
         sequences.append(sequence)
     return sequences
-
-
-def _no_split(root: Path, split: str) -> Path:
-    raise BadInput(f"--split {split}: not the name of a folder in {root}; give train, valid, or test")
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
@@ -68,22 +69,28 @@ def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
         ]
         found = {
             name: {
-                int(number): (str(one.get("category", "")), [str(frame) for frame in one.get("frames", ())])
+                _object_id(number): (
+                    plain_text(one.get("category") or ""),
+                    list(map(plain_text, one.get("frames", ()))),
+                )
                 for number, one in values["objects"].items()
             }
             for name, values in videos.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path}: not in the official form ({error!r}); unpack the archive again") from error
-    for name, objects in found.items():
+    for name in found:
         if not is_name(name):
             raise BadInput(f"{path}: {name!r} is not the name of a video; unpack the archive again")
-        for number in objects:
-            if not 1 <= number <= 254:
-                raise BadInput(f"{path}: video {name} has an object {number}; ids are 1 to 254")
     if not found:
         raise BadInput(f"{path}: names no video; unpack the archive again")
     return found
+
+
+def _object_id(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,2}", text) or int(text) >= VOID:
+        raise ValueError(f"object {text!r}, but ids are 1 to {VOID - 1}")
+    return int(text)
 
 
 def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from eosvos.data.sequence import EncodedFrame, Sequence
+from eosvos.data.parquet import encode, open_dataset
+from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 
 
 @pytest.fixture
@@ -55,3 +57,27 @@ def make_sequence() -> Callable[..., Sequence]:
         return Sequence(dataset, name, tuple(f"{p:05d}" for p in range(len(masks))), merge, frames.__getitem__)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def comes_back() -> Callable[[list[Sequence], Path], None]:
+    """Encodes sequences to a folder and compares all that is read from there with them."""
+
+    def check(sequences: list[Sequence], out: Path) -> None:
+        encode(sequences, out, {"made": "for tests"})
+        dataset = open_dataset(out)
+        expected = sorted(sequences, key=lambda one: (one.dataset, one.name))
+        assert len(dataset.sequences) == len(expected)
+        for index, (back, one) in enumerate(zip(dataset.sequences, expected, strict=True)):
+            assert (back.dataset, back.name, back.frame_names) == (one.dataset, one.name, one.frame_names)
+            seen: set[int] = set()
+            for position in range(len(one)):
+                given, stored = one.read(position), back.read(position)
+                assert (stored.image, stored.mask) == (given.image, given.mask)
+                values, again = one.mask(position), back.mask(position)
+                assert (values is None and again is None) or torch.equal(values, again)
+                seen |= set() if values is None else set(values.unique().tolist()) - {0, VOID}
+            assert set(dataset.visible(index)) == seen  # void is no object
+            assert back.categories == {number: name for number, name in one.categories.items() if number in seen}
+
+    return check

@@ -25,6 +25,14 @@ def test_frames_are_the_listed_ones(davis_root: Path) -> None:
     assert [s.frame_names for s in read_davis2016(davis_root, "fit")] == [("00000", "00002"), ("00000", "00002")]
 
 
+def test_a_list_from_another_system(davis_root: Path) -> None:
+    expected = read_davis2016(davis_root, "train")
+    path = davis_root / "ImageSets/480p/train.txt"
+    lines = path.read_text().splitlines()
+    path.write_bytes(b"\xef\xbb\xbf# all\r\n\r\n" + "  \t\r\n".join(lines).encode() + b"\r\n \r\n")
+    assert read_davis2016(davis_root, "train") == expected
+
+
 def test_bytes_and_masks(davis_root: Path) -> None:
     bear, surf = read_davis2016(davis_root, "train")
     encoded = bear.read(1)
@@ -83,6 +91,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "two frames": (_list(LINE.replace("00000.png", "00001.png")), "train.txt, line 1: "),
     "outside": (_list(LINE.replace("bear", "..")), "train.txt, line 1: "),
     "twice": (_list(f"{LINE}\n{LINE}\n"), "train.txt, line 2: bear/00000 is listed twice"),
+    "backslash": (_list(LINE.replace("bear", "a\\b")), "train.txt, line 1: "),
     "sequence": (_list(LINE.replace("bear", "cat")), "JPEGImages/480p/cat/00000.jpg: no such frame"),
     "frame": (_remove("JPEGImages/480p/bear/00001.jpg"), "JPEGImages/480p/bear/00001.jpg: no such frame"),
     "annotation": (_remove("Annotations/480p/surf/00002.png"), "Annotations/480p/surf/00002.png: no such annotation"),

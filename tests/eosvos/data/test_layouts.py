@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +11,15 @@ import pytest
 from PIL import Image
 
 from eosvos.data.palette import encode_mask
-from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.davis2017 import read_davis2017
 from eosvos.data.readers.frames import read_frames
 from eosvos.data.readers.images import read_images, read_voc
+from eosvos.data.readers.layouts import LAYOUTS
 from eosvos.data.readers.youtube_vos import read_youtube_vos
 from eosvos.data.sequence import VOID, Sequence
 from eosvos.errors import BadInput
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
 Make = Callable[[Path], list[Sequence]]
 
 
@@ -168,28 +169,24 @@ READ: dict[str, tuple[Callable[[Path], None], Make]] = {
 }
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_table_has_the_flags_that_the_reader_takes(name: str) -> None:
+    layout = LAYOUTS[name]
+    module, _, function = (layout.completer or layout.reader).rpartition(".")
+    taken = signature(getattr(import_module(f"eosvos.data.readers.{module}"), function)).parameters
+    needed = [
+        flag for flag, one in taken.items() if one.default is Parameter.empty and one.kind != Parameter.VAR_KEYWORD
+    ]
+    assert needed == list(layout.needs)
+    if "settings" not in taken:  # of the generator
+        assert list(taken) == list(layout.flags)
+
+
 @pytest.mark.parametrize("layout", READ)
-def test_all_of_it_comes_back_bit_for_bit(layout: str, tmp_path: Path) -> None:
+def test_all_of_it_comes_back_bit_for_bit(layout: str, comes_back: Callable[..., None], tmp_path: Path) -> None:
     make, read = READ[layout]
     make(tmp_path)
-    _comes_back(read(tmp_path), tmp_path / "encoded")
-
-
-def _comes_back(read: list[Sequence], out: Path) -> None:
-    encode(read, out, {"made": "for tests"})
-    dataset = open_dataset(out)
-    expected = sorted(read, key=lambda one: (one.dataset, one.name))
-    assert len(dataset.sequences) == len(expected)
-    for index, (back, one) in enumerate(zip(dataset.sequences, expected, strict=True)):
-        assert (back.dataset, back.name, back.frame_names) == (one.dataset, one.name, one.frame_names)
-        seen: set[int] = set()
-        for position in range(len(one)):
-            given, stored = one.read(position), back.read(position)
-            assert (stored.image, stored.mask) == (given.image, given.mask)
-            values = one.mask(position)
-            seen |= set() if values is None else set(values.unique().tolist()) - {0, VOID}
-        assert set(dataset.visible(index)) == seen  # void is no object
-        assert back.categories == {number: name for number, name in one.categories.items() if number in seen}
+    comes_back(read(tmp_path), tmp_path / "encoded")
 
 
 def _drop(name: str) -> Callable[[Path], object]:
@@ -201,6 +198,7 @@ def _write(name: str, text: str) -> Callable[[Path], object]:
 
 
 TWICE = '{"videos": {"a1": {"objects": {"1": {}, "1": {}}}, "b2": {"objects": {}}}}'
+ID = '{"videos": {"a1": {"objects": {"%s": {}}}, "b2": {"objects": {}}}}'
 BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("davis2017", _drop("Annotations/480p/two/00001.png"), "two/00001.png: no such mask, though there is a frame"),
     ("davis2017", _drop("JPEGImages/480p/two/00001.jpg"), "two/00001.png: a mask without a frame"),
@@ -212,6 +210,11 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ("youtube-vos", _drop("train/meta.json"), "meta.json: missing"),
     ("youtube-vos", _write("train/meta.json", "{"), "meta.json: not in the official form"),
     ("youtube-vos", _write("train/meta.json", TWICE), "1 occurs twice"),
+    ("youtube-vos", _write("train/meta.json", ID % "255"), "meta.json: .*object '255', but ids are 1 to 254"),
+    ("youtube-vos", _write("train/meta.json", ID % "1_0"), "meta.json: .*object '1_0', but ids are 1 to 254"),
+    ("youtube-vos", _write("train/meta.json", TWICE.replace('"1": {}, ', "").replace("a1", "../a1")), "'../a1' is not"),
+    ("youtube-vos", _write("train/meta.json", ID.replace("{}}}, ", '{"category": 7}}}, ') % 1), "7 is no plain text"),
+    ("youtube-vos", lambda root: mask(root / "train/Annotations/c3/0.png", 1), "c3: masks without frames"),
     (
         "youtube-vos",
         _write("train/meta.json", '{"videos": {"a1": {"objects": {}}}}'),
@@ -240,7 +243,7 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "frames",
         lambda root: (root / "frames/clip/frame3.jpg").symlink_to("/etc/hostname"),
-        "frame3.jpg: a symbolic link that leaves its folder",
+        "frame3.jpg: a symbolic link that leaves ",
     ),
     ("images", _drop("masks/a/2.png"), "a/2.png: no such mask, though there is .*images/a/2.jpg"),
     ("images", _drop("images/b/c/1.jpg"), "b/c/1.png: a mask without an image"),
@@ -259,20 +262,3 @@ def test_what_is_wrong_is_named(layout: str, damage: Callable[[Path], object], m
     damage(tmp_path)
     with pytest.raises(BadInput, match=message):
         read(tmp_path)
-
-
-REAL: dict[str, Callable[[], list[Sequence]]] = {
-    "davis2017_multi": lambda: read_davis2017(SHARED / "davis2017_multi", "held"),
-    "youtube_vos": lambda: read_youtube_vos(SHARED / "youtube_vos", "train"),
-    "images_with_masks": lambda: read_images(SHARED / "images_with_masks", "pennfudan"),
-    "multi_object/pumavos/caps": lambda: read_frames(
-        SHARED / "multi_object/pumavos/caps/frames", SHARED / "multi_object/pumavos/caps/masks"
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_real_data_comes_back_bit_for_bit(name: str, tmp_path: Path) -> None:
-    if not (SHARED / name).is_dir():
-        pytest.skip(f"{name} is not beside the checkout (shared/data)")
-    _comes_back(REAL[name](), tmp_path / "encoded")
