@@ -162,7 +162,7 @@ class _Draws:
     def __init__(self, sources: Sequence[Source], config: PlanConfig, seed: int) -> None:
         self._config, self._seed = config, seed
         self._visible = [visible for source in sources for visible in source.visible]
-        self._hidden = [hidden for source in sources for hidden in source.hidden]
+        self._hidden = [hidden for source in sources for hidden in source.hidden or [{}] * len(source.visible)]
         self.choices: list[list[tuple[int, tuple[int, ...]]]] = []
         first = 0
         for source in sources:

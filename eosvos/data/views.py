@@ -23,6 +23,8 @@ _NODES = 4
 """An elastic warp is smooth: it is drawn on a grid of so many nodes to a side."""
 _MARGIN = 2
 """Pixels around the object that are filled as well, as they show some of it."""
+_BLUR = 0.02
+"""Of what is filled, as a share of the frame's shorter side."""
 _QUALITY = (20, 80)
 """Of JPEG noise, as libjpeg counts it."""
 
@@ -79,10 +81,9 @@ def _without_object(frame: LabelledFrame) -> Tensor:
     if hole.all():
         return frame.image
     nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
-    filled = frame.image[:, torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])]
-    sigma = 0.02 * min(hole.shape)
-    smooth: Tensor = F.gaussian_blur(filled, kernel_size=[2 * math.ceil(3 * sigma) + 1] * 2, sigma=[sigma, sigma])
-    return torch.where(torch.from_numpy(hole), smooth, frame.image)
+    filled = frame.image.numpy()[:, nearest[0], nearest[1]]
+    smooth = ndimage.gaussian_filter(filled, sigma=_BLUR * min(hole.shape), mode="nearest", axes=(1, 2))
+    return torch.where(torch.from_numpy(hole), torch.from_numpy(smooth), frame.image)
 
 
 def _bent(frame: LabelledFrame, amount: float, rng: np.random.Generator) -> LabelledFrame:

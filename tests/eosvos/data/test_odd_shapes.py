@@ -17,7 +17,7 @@ from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.data.parquet import EncodedDataset, encode, open_dataset
 from eosvos.data.readers.coco import read_coco
 from eosvos.data.sequence import VOID, Sequence
-from eosvos.data.tasks import learnable, plan_epoch
+from eosvos.data.tasks import Source, learnable, plan
 from eosvos.errors import BadInput
 
 Mask = NDArray[np.uint8] | None
@@ -69,7 +69,9 @@ def check_equal(dataset: EncodedDataset, sequences: list[Sequence], given: Video
 
 def make_tasks(dataset: EncodedDataset, config: PlanConfig, most: int = 100) -> int:
     """Frames of the tasks of an epoch, of ``most`` at most; how many tasks there are."""
-    tasks = plan_epoch(learnable(dataset), config, seed=0, epoch=0)
+    visible = learnable(dataset)
+    objects = sum(len(frames) > 0 for ids in visible for frames in ids.values())
+    tasks = list(plan([Source(visible)], config, 0, objects, 0, 1))
     for task in tasks[:most]:
         frames = task_frames(dataset.sequences, task, AugmentationConfig(translation=0.2), 0, 16, 32)
         assert frames.train_images.shape[:2] == (config.train_frames, 3)
@@ -84,7 +86,12 @@ def make_tasks(dataset: EncodedDataset, config: PlanConfig, most: int = 100) -> 
 @given(
     own=videos(),
     config=st.builds(
-        PlanConfig, st.sampled_from(["one", "two"]), st.integers(1, 2), st.integers(1, 2), st.sampled_from([0.0, 1.0])
+        PlanConfig,
+        frames=st.sampled_from(["one", "two"]),
+        draw=st.sampled_from(["object", "image"]),
+        train_frames=st.integers(1, 2),
+        test_frames=st.integers(1, 2),
+        paste=st.sampled_from([0.0, 1.0]),
     ),
 )
 def test_any_masks(make_sequence: Make, own: Videos, config: PlanConfig) -> None:
