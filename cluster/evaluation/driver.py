@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cluster import run_folder
 from cluster.evaluation.config import Evaluation
-from cluster.evaluation.journal import Entry
+from cluster.evaluation.journal import PREDICTIONS, Entry
 from cluster.evaluation.report import REPORT, Segmentations, evaluation_pictures
 from cluster.evaluation.setup import PLACEMENT, Setup, prepare
 from cluster.evaluation.tasks import evaluate_sequences, settings_of, tasks_at_once
@@ -112,7 +112,8 @@ def evaluate(evaluation: Evaluation, folder: Path) -> EvaluationResult:
 
     Written to ``folder`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal;
     at the end ``objects``, ``sequences`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and
-    ``report.html``; the same to MLflow, which nothing waits for.
+    ``report.html``; the same to MLflow, which nothing waits for. Of data without masks to score against there are the
+    predictions alone.
 
     Raises:
         BadInput: a checkpoint, dataset or cluster that cannot be used, data of which nothing can, or another
@@ -153,7 +154,7 @@ def _evaluate(setup: Setup, uri: str, silence: float = SILENCE) -> _Outcome:
             background.failed = bool(failed)
             found = {name: entries[name] for name in setup.names.values() if name in entries}
             result = _finish(setup, found, background) if found else EvaluationResult([], [])
-        if found:
+        if result.rows:
             log.info("report: %s", folder / REPORT)
     return _Outcome(result, failed, background.all_logged)
 
@@ -176,7 +177,18 @@ def _log_sequence(background: BackgroundTracker, entry: Entry) -> None:
 def _finish(setup: Setup, entries: Mapping[str, Entry], background: BackgroundTracker) -> EvaluationResult:
     """Tables, pictures, report; all of it to MLflow, what may go wrong the last: files after numbers, then pictures."""
     folder = setup.folder
-    results = [result for entry in entries.values() for result in entry.results]
+    scored = {name: entry for name, entry in entries.items() if entry.results[0].objects}
+    if unscored := entries.keys() - scored.keys():
+        log.info(
+            "%s: no scores of %d of %d sequences, whose masks are given or kept back; predictions are in %s",
+            setup.title,
+            len(unscored),
+            len(entries),
+            folder / PREDICTIONS,
+        )
+    if not scored:
+        return EvaluationResult([], [])
+    results = [result for entry in scored.values() for result in entry.results]
     rows = _rows(results)
     summary = summarize(rows, by=("learning_rate", "T"))
     tables: dict[str, SequenceOf[Row]] = {"summary": summary, "sequences": _by_sequence(results), "objects": rows}
@@ -193,8 +205,8 @@ def _finish(setup: Setup, entries: Mapping[str, Entry], background: BackgroundTr
     settings, sequences = settings_of(setup.evaluation), setup.dataset.sequences
     segmented = Segmentations(
         setup.journal,
-        {name: entry.results for name, entry in entries.items()},
-        {name: settings.frames_of(sequences[index]) for index, name in setup.names.items() if name in entries},
+        {name: entry.results for name, entry in scored.items()},
+        {name: settings.frames_of(sequences[index]) for index, name in setup.names.items() if name in scored},
     )
     for path in evaluation_pictures(setup, segmented, rows, summary):
         place = None if path.parent == folder else path.parent.name

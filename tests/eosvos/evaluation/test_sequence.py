@@ -74,7 +74,7 @@ def test_nothing_to_follow(sequence: Sequence, has_mask: bool) -> None:
     def read(position: int) -> EncodedFrame:
         return replace(sequence.read(position), mask=empty if has_mask else None)
 
-    with pytest.raises(BadInput, match="held-00000: no frame has an object, so there is nothing to follow"):
+    with pytest.raises(BadInput, match="held-00000: its first frame has no object, so there is nothing to follow"):
         evaluate_sequence(load(CHECKPOINT), replace(sequence, read=read), SequenceSettings((0,)))
 
 
@@ -106,7 +106,7 @@ def test_an_object_that_enters_late_counts_after_its_first_mask(
     )
     (result,) = results
     positions = {one.scores.object_id: one.scores.positions for one in result.objects}
-    assert positions == {1: (1, 2), 2: (2,)}  # after object 3's first mask comes no frame
+    assert positions == {1: (1, 2, 3), 2: (2, 3)}  # after object 3's first mask comes no frame
     first = late[0]
     assert first is not None
     assert masks[0] == encode_mask(np.where(first == VOID, 0, first))
