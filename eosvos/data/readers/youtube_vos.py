@@ -32,7 +32,7 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
     labelled = folder if (folder / "Annotations").is_dir() else folder.with_name(split.removesuffix(ALL_FRAMES))
     masks = existing(labelled / "Annotations", LAYOUT)
     meta = labelled / "meta.json"
-    videos = _read_meta(meta)
+    videos = read_meta(meta)
     there = {path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith(".")}
     for name in sorted(there - videos.keys()):
         raise BadInput(f"{images / name}: {meta} does not name this video; take its meta.json or remove the folder")
@@ -58,7 +58,7 @@ def _no_split(root: Path, split: str) -> Path:
     raise BadInput(f"--split {split}: not the name of a folder in {root}; give train, valid, or test")
 
 
-def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
+def read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
     """Video -> object id -> (category, names of frames)."""
     if not path.is_file():
         raise BadInput(f"{path}: missing, but {LAYOUT} has it; unpack the archive again")
@@ -93,3 +93,8 @@ def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
         raise ValueError(f"{twice} occurs twice")
     return values
+
+
+def read_categories(path: Path) -> frozenset[str]:
+    """The categories that a ``meta.json`` names. Raises BadInput as ``read_meta``."""
+    return frozenset(category for objects in read_meta(path).values() for category, _ in objects.values() if category)

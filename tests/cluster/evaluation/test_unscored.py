@@ -1,4 +1,4 @@
-"""Data whose ground truth is kept back: predictions are written, scores are those of what has masks to score against."""
+"""Data whose ground truth is kept back: predictions are written; what has masks to score against has scores."""
 
 import logging
 from collections.abc import Callable
