@@ -1,5 +1,6 @@
 """One sequence evaluated: for each learning rate and T what a segmentation on its own would give."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,23 @@ def test_each_fine_tuning_is_as_on_its_own(sequence: Sequence) -> None:
     assert [one.scores for one in results[-1].objects] == list(scores)
     assert results[-1].j_and_f == pytest.approx(sum(score.j_and_f for score in scores) / len(scores))
     assert all(one.seconds > 0 for one in results[-1].objects if one.seconds is not None)
+
+
+def test_frames_and_masks_are_not_kept(sequence: Sequence) -> None:
+    """Of twelve frames, decoded at each of two T, no more than two images and a few masks are there at any time."""
+    images, masks = [], []
+
+    def read(position: int) -> EncodedFrame:
+        alive = [one.shape for one in gc.get_objects() if type(one) is torch.Tensor and one.dtype is torch.uint8]
+        images.append(alive.count(torch.Size((3, 64, 64))))
+        masks.append(alive.count(torch.Size((64, 64))))
+        return sequence.read(position % 4)
+
+    long = replace(sequence, frame_names=tuple(map(str, range(12))), read=read)
+    evaluate_sequence(load(CHECKPOINT), long, SequenceSettings((0, 1), segmentation=BARE))
+    assert len(images) == 26  # the first frame's mask is read twice before: for its objects' ids, and to give it
+    assert max(images) <= 2
+    assert max(masks) <= 6
 
 
 def test_some_frames(sequence: Sequence) -> None:
