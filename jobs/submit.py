@@ -64,7 +64,7 @@ def main() -> None:
         for line in found:
             log.info(line)
         if found:
-            raise BadInput(f"{file}: {len(found)} things are wrong, named above; write it again with --predictions")
+            raise BadInput(f"{file}: not what is asked for, as said above; write it again with --predictions")
         log.info(f"{file}: {frames} masks of {len(asked)} sequences, all as asked for")
 
 

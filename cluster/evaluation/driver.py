@@ -64,7 +64,9 @@ class _Outcome:
 
 
 def evaluate_all(evaluations: SequenceOf[tuple[Evaluation, Path]]) -> None:
-    """Evaluates on one or several datasets, one after another, each as ``evaluate``; then says one table of all.
+    """Evaluates on one or several datasets, one after another, as ``evaluate`` does; then says one table of all.
+
+    A dataset without scores is no error here: its predictions are what is wanted.
 
     Args:
         evaluations: each with its folder.
@@ -108,22 +110,25 @@ def evaluate_all(evaluations: SequenceOf[tuple[Evaluation, Path]]) -> None:
 
 
 def evaluate(evaluation: Evaluation, folder: Path) -> EvaluationResult:
-    """Evaluates a checkpoint, or what is missing of it in the evaluation's folder.
+    """Evaluates a checkpoint, or what is missing of it in the evaluation's folder, and returns the scores.
 
     Written to ``folder`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal;
     at the end ``objects``, ``sequences`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and
-    ``report.html``; the same to MLflow, which nothing waits for. Of data without masks to score against there are the
-    predictions alone.
+    ``report.html``; the same to MLflow, which nothing waits for.
 
     Raises:
-        BadInput: a checkpoint, dataset or cluster that cannot be used, data of which nothing can, or another
-            evaluation at work in the folder.
+        BadInput: a checkpoint, dataset or cluster that cannot be used, data of which nothing can or has scores, or
+            another evaluation at work in the folder.
         PartsFailed: some sequences have no result.
     """
     uri, setup = tracking_uri(), prepare(evaluation, folder)
     outcome = _evaluate(setup, uri)
     if outcome.failed:
         raise failure(outcome.failed, len(setup.names), "sequences")
+    if not outcome.result.rows:
+        raise BadInput(
+            f"{evaluation.subject.data}: no mask to score against beside those that are given; name other data"
+        )
     return outcome.result
 
 
@@ -180,7 +185,7 @@ def _finish(setup: Setup, entries: Mapping[str, Entry], background: BackgroundTr
     scored = {name: entry for name, entry in entries.items() if entry.results[0].objects}
     if unscored := entries.keys() - scored.keys():
         log.info(
-            "%s: no scores of %d of %d sequences, whose masks are given or kept back; predictions are in %s",
+            "%s: no scores of %d of %d sequences, which have no mask to score against; predictions are in %s",
             setup.title,
             len(unscored),
             len(entries),

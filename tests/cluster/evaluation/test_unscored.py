@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.evaluation.config import Evaluation
-from cluster.evaluation.driver import evaluate
+from cluster.evaluation.driver import evaluate, evaluate_all
 from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.sequence import EncodedFrame, Sequence, decode_mask
+from eosvos.errors import BadInput
 
 Change = Callable[[int, np.ndarray], np.ndarray | None]
 
@@ -54,7 +55,7 @@ def evaluated(
         sequences = [_changed(source, dataset, name, change) for name, change in changes.items()]
         encode(sequences, tmp_path / "data", {"made": "for tests"})
         subject = replace(learned.subject, data=str(tmp_path / "data"))
-        evaluate(replace(learned, subject=subject, T=(0,)), tmp_path / "out")
+        evaluate_all([(replace(learned, subject=subject, T=(0,)), tmp_path / "out")])
         return tmp_path / "out"
 
     return run
@@ -81,11 +82,16 @@ def test_what_has_masks_is_scored_and_all_is_predicted(
     assert (folder / "report.html").is_file()
 
 
-def test_first_masks_alone(evaluated: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_first_masks_alone(
+    learned: Evaluation, evaluated: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     """As of DAVIS's test-dev: the same command again says the same."""
     for _ in range(2):
         caplog.clear()
         folder = evaluated("davis2017", one=lambda position, mask: None if position else mask)
-        assert "no scores of 1 of 1 sequences, whose masks are given or kept back" in caplog.text
+        assert "no scores of 1 of 1 sequences, which have no mask to score against" in caplog.text
     assert _ids(folder, "one")[0] == {1, 2, 3}
     assert not (folder / "objects.parquet").exists()
+    subject = replace(learned.subject, data=str(folder.parent / "data"))
+    with pytest.raises(BadInput, match="data: no mask to score against"):  # who computes with scores needs some
+        evaluate(replace(learned, subject=subject, T=(0,)), folder)

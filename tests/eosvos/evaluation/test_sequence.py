@@ -12,7 +12,7 @@ from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 from eosvos.errors import BadInput
-from eosvos.evaluation.results import FineTuning
+from eosvos.evaluation.results import FineTuning, check_scored
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load
 from eosvos.metrics.sequence_scores import score_sequence
@@ -142,3 +142,15 @@ def test_an_object_of_davis_that_is_not_in_the_first_frame(sequence: Sequence, l
         evaluate_sequence(
             load(CHECKPOINT), _with_masks(sequence, [None, *late[1:]], "davis2017"), SequenceSettings((0,))
         )
+
+
+def test_first_masks_alone_give_masks_without_scores(sequence: Sequence, late: list[np.ndarray | None]) -> None:
+    """What enters is shown, and nothing else; the mask in which object 2 enters does not say where object 1 is."""
+    assert late[0] is not None
+    assert late[2] is not None
+    masks = [late[0], None, np.where(late[2] == 2, late[2], 0).astype(np.uint8), None]
+    hidden = _with_masks(sequence, masks, "youtube_vos")
+    (result,), (predicted,) = evaluate_sequence(load(CHECKPOINT), hidden, SequenceSettings((0,), segmentation=BARE))
+    assert (result.objects, len(predicted)) == ((), 4)
+    with pytest.raises(BadInput, match="held-00000: no mask to score against beside those that are given"):
+        check_scored([result])
