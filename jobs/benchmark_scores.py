@@ -115,10 +115,10 @@ def _ours(work: tuple[str, str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _reference(name: str, rule: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    from eosvos.metrics.sequence_scores import inner_annotated
+    from eosvos.metrics.config import DAVIS
 
     truths = _masks[name]
-    pairs = [(RULES[rule](truths, i) == 1, truths[i] == 1) for i in inner_annotated(truths)]
+    pairs = [(RULES[rule](truths, i) == 1, truths[i] == 1) for i in DAVIS.frames(len(truths))]
     return tuple(_plain_j(*pair) for pair in pairs), tuple(_plain_f(*pair) for pair in pairs)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cluster import run_folder
 from cluster.evaluation.config import Evaluation
-from cluster.evaluation.journal import Entry
+from cluster.evaluation.journal import PREDICTIONS, Entry
 from cluster.evaluation.report import REPORT, Segmentations, evaluation_pictures
 from cluster.evaluation.setup import PLACEMENT, Setup, prepare
 from cluster.evaluation.tasks import evaluate_sequences, settings_of, tasks_at_once
@@ -64,7 +64,9 @@ class _Outcome:
 
 
 def evaluate_all(evaluations: SequenceOf[tuple[Evaluation, Path]]) -> None:
-    """Evaluates on one or several datasets, one after another, each as ``evaluate``; then says one table of all.
+    """Evaluates on one or several datasets, one after another, as ``evaluate`` does; then says one table of all.
+
+    A dataset without scores is no error here: its predictions are what is wanted.
 
     Args:
         evaluations: each with its folder.
@@ -108,21 +110,25 @@ def evaluate_all(evaluations: SequenceOf[tuple[Evaluation, Path]]) -> None:
 
 
 def evaluate(evaluation: Evaluation, folder: Path) -> EvaluationResult:
-    """Evaluates a checkpoint, or what is missing of it in the evaluation's folder.
+    """Evaluates a checkpoint, or what is missing of it in the evaluation's folder, and returns the scores.
 
     Written to ``folder`` as each sequence ends: ``predictions/SETTING/SEQUENCE/FRAME.png`` and an entry of the journal;
     at the end ``objects``, ``sequences`` and ``summary`` as Parquet and CSV, ``overview.png``, ``figures`` and
     ``report.html``; the same to MLflow, which nothing waits for.
 
     Raises:
-        BadInput: a checkpoint, dataset or cluster that cannot be used, data of which nothing can, or another
-            evaluation at work in the folder.
+        BadInput: a checkpoint, dataset or cluster that cannot be used, data of which nothing can or has scores, or
+            another evaluation at work in the folder.
         PartsFailed: some sequences have no result.
     """
     uri, setup = tracking_uri(), prepare(evaluation, folder)
     outcome = _evaluate(setup, uri)
     if outcome.failed:
         raise failure(outcome.failed, len(setup.names), "sequences")
+    if not outcome.result.rows:
+        raise BadInput(
+            f"{evaluation.subject.data}: no mask to score against beside those that are given; name other data"
+        )
     return outcome.result
 
 
@@ -153,7 +159,7 @@ def _evaluate(setup: Setup, uri: str, silence: float = SILENCE) -> _Outcome:
             background.failed = bool(failed)
             found = {name: entries[name] for name in setup.names.values() if name in entries}
             result = _finish(setup, found, background) if found else EvaluationResult([], [])
-        if found:
+        if result.rows:
             log.info("report: %s", folder / REPORT)
     return _Outcome(result, failed, background.all_logged)
 
@@ -176,7 +182,18 @@ def _log_sequence(background: BackgroundTracker, entry: Entry) -> None:
 def _finish(setup: Setup, entries: Mapping[str, Entry], background: BackgroundTracker) -> EvaluationResult:
     """Tables, pictures, report; all of it to MLflow, what may go wrong the last: files after numbers, then pictures."""
     folder = setup.folder
-    results = [result for entry in entries.values() for result in entry.results]
+    scored = {name: entry for name, entry in entries.items() if entry.results[0].objects}
+    if unscored := entries.keys() - scored.keys():
+        log.info(
+            "%s: no scores of %d of %d sequences, which have no mask to score against; predictions are in %s",
+            setup.title,
+            len(unscored),
+            len(entries),
+            folder / PREDICTIONS,
+        )
+    if not scored:
+        return EvaluationResult([], [])
+    results = [result for entry in scored.values() for result in entry.results]
     rows = _rows(results)
     summary = summarize(rows, by=("learning_rate", "T"))
     tables: dict[str, SequenceOf[Row]] = {"summary": summary, "sequences": _by_sequence(results), "objects": rows}
@@ -193,8 +210,8 @@ def _finish(setup: Setup, entries: Mapping[str, Entry], background: BackgroundTr
     settings, sequences = settings_of(setup.evaluation), setup.dataset.sequences
     segmented = Segmentations(
         setup.journal,
-        {name: entry.results for name, entry in entries.items()},
-        {name: settings.frames_of(sequences[index]) for index, name in setup.names.items() if name in entries},
+        {name: entry.results for name, entry in scored.items()},
+        {name: settings.frames_of(sequences[index]) for index, name in setup.names.items() if name in scored},
     )
     for path in evaluation_pictures(setup, segmented, rows, summary):
         place = None if path.parent == folder else path.parent.name

@@ -156,9 +156,16 @@ def _overview(segmented: Segmentations, best: Mapping[int, Row]) -> Image.Image:
         columns = [str(result.fine_tuning) for result in results]
         position = results[0].objects[0].scores.positions[-1]
         image, truth = sequence.frame(position)
-        first, given = sequence.frame(0)
         assert truth is not None
-        assert given is not None
         shown = [overlay(*segmented.predicted(result, position)) for result in results]
-        rows.append((name, [overlay(first, given), *shown, overlay(image, truth)]))
+        rows.append((name, [_first_given(sequence), *shown, overlay(image, truth)]))
     return contact_sheet(rows, ["given", *columns, "truth"])
+
+
+def _first_given(sequence: Sequence) -> Tensor:
+    """The first mask with an object, over its frame: objects may all enter late."""
+    masks = map(sequence.mask, range(len(sequence)))
+    start = next(position for position, mask in enumerate(masks) if mask is not None and mask.any())
+    image, given = sequence.frame(start)
+    assert given is not None
+    return overlay(image, given)

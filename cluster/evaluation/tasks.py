@@ -93,12 +93,14 @@ def evaluate_sequences(
         for result in results:
             if result.diverged:
                 log.info("%s: fine-tuning diverged at %s", sequence.name, result.fine_tuning)
-        log.info("%d/%d %s: J&F %s; %s", number, len(missing), sequence.name, _scores(evaluation, results), left)
+        log.info("%d/%d %s: %s; %s", number, len(missing), sequence.name, _scores(evaluation, results), left)
     return failed
 
 
 def _scores(evaluation: Evaluation, results: list[SequenceResult]) -> str:
-    shown = ", ".join(
+    if not results[0].objects:
+        return "no masks to score against"
+    shown = "J&F " + ", ".join(
         f"{100 * max(result.j_and_f for result in results if result.T == T):.1f} at T={T}" for T in evaluation.T
     )
     rates = len(evaluation.subject.learning_rate)

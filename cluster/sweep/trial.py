@@ -19,7 +19,7 @@ from cluster.sweep.rungs import SCORES, SECONDS, SEQUENCES
 from cluster.sweep.space import Setting, setting_of
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.sequence import Sequence
-from eosvos.evaluation.results import SequenceResult
+from eosvos.evaluation.results import SequenceResult, check_scored
 from eosvos.evaluation.sequence import Masks, SequenceSettings, evaluate_sequence
 from eosvos.files import locked
 from eosvos.learning.optimization import Optimization
@@ -110,7 +110,9 @@ def evaluate_with_cache(
     optimization: Optimization, sequence: Sequence, settings: SequenceSettings, shared: SharedByTrials
 ) -> tuple[list[SequenceResult], Masks]:
     """The Ray task: ``evaluate_sequence`` with the cache."""
-    return evaluate_sequence(optimization, sequence, settings, shared.fine_tuner(sequence.name, settings))
+    results, masks = evaluate_sequence(optimization, sequence, settings, shared.fine_tuner(sequence.name, settings))
+    check_scored(results)
+    return results, masks
 
 
 def report_of(rows: list[ObjectRow]) -> dict[str, Any]:

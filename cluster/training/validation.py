@@ -12,7 +12,7 @@ from cluster.training.config import Training, ValidationSettings
 from cluster.training.progress import ValidationRow
 from eosvos.data.mixture import Mixture
 from eosvos.data.sequence import Sequence
-from eosvos.evaluation.results import SequenceResult
+from eosvos.evaluation.results import SequenceResult, check_scored
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import Optimization, load
 
@@ -125,4 +125,6 @@ class Validation:
 
 
 def _results_of(optimization: Optimization, sequence: Sequence, settings: SequenceSettings) -> list[SequenceResult]:
-    return evaluate_sequence(optimization, sequence, settings)[0]
+    results, _ = evaluate_sequence(optimization, sequence, settings)
+    check_scored(results)
+    return results

@@ -172,11 +172,6 @@ def size_text(size: Iterable[int]) -> str:
     return f"{width}x{height}"
 
 
-def without_void(mask: Tensor) -> Tensor:
-    """A mask (H, W) uint8 of object ids with background where it is ``VOID``."""
-    return torch.where(mask == VOID, 0, mask)
-
-
 def object_ids(mask: Tensor) -> tuple[int, ...]:
     """Ids present in a mask (H, W) uint8, in rising order, without the background 0."""
     return tuple(int(i) for i in torch.unique(mask) if i > 0)

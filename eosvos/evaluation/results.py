@@ -1,7 +1,9 @@
 """What the evaluation of a sequence gives."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from eosvos.errors import BadInput
 from eosvos.metrics.table import ObjectResult
 
 
@@ -33,7 +35,7 @@ class SequenceResult:
     Attributes:
         sequence: its name.
         fine_tuning: learning rate and T.
-        objects: scores and times.
+        objects: scores and times; none where no mask is there to score against.
         diverged: adaptation of an object diverged, so that its masks are empty.
         computed_steps: fine-tuning steps of all objects that were computed for it; others were known from a smaller T,
             or from a cache.
@@ -52,5 +54,15 @@ class SequenceResult:
 
     @property
     def j_and_f(self) -> float:
-        """Mean over the objects."""
+        """Mean over the objects, of which there is at least one."""
         return sum(one.scores.j_and_f for one in self.objects) / len(self.objects)
+
+
+def check_scored(results: Iterable[SequenceResult]) -> None:
+    """Raises BadInput that names a sequence without scores."""
+    for result in results:
+        if not result.objects:
+            raise BadInput(
+                f"{result.sequence}: no mask to score against beside those that are given; leave the sequence out, or "
+                "encode it with more of its masks"
+            )

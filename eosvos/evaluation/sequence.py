@@ -1,16 +1,19 @@
 """Evaluation of one sequence: fine-tune on its first frame, segment the rest, score it."""
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from eosvos.data.palette import encode_mask
-from eosvos.data.sequence import Sequence, object_ids, without_void
+from eosvos.data.sequence import VOID, Sequence, object_ids
 from eosvos.errors import BadInput
 from eosvos.evaluation.results import FineTuning, SequenceResult
 from eosvos.learning.optimization import Optimization
-from eosvos.metrics.sequence_scores import score_entering
+from eosvos.metrics.config import Protocol, protocol_of
+from eosvos.metrics.sequence_scores import SequenceScorer
 from eosvos.metrics.table import ObjectResult
 from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, fine_tune_object
 from eosvos.segmentation.config import SegmentationConfig
@@ -64,16 +67,15 @@ def evaluate_sequence(
         fine_tuner: takes the steps.
 
     Returns:
-        the results, and the masks of each.
+        the results, without objects where there is nothing to score, and the masks of each.
 
     Raises:
-        BadInput: nothing to follow, nothing to score, or frames that cannot be decoded.
+        BadInput: nothing to follow, or frames that cannot be decoded.
     """
     torch.set_num_threads(settings.threads)
     sequence = settings.frames_of(sequence)
-    decoded = [sequence.frame(position) for position in range(len(sequence))]
-    images, truths = [image for image, _ in decoded], [mask for _, mask in decoded]
-    given = _given(sequence, truths)
+    protocol = protocol_of(sequence.dataset)
+    given, entered = _given(sequence, protocol)
     results: list[SequenceResult] = []
     encoded: Masks = []
     for rate in settings.learning_rates or (None,):
@@ -87,40 +89,56 @@ def evaluate_sequence(
                 results.append(replace(results[0], fine_tuning=fine_tuning))
                 encoded.append(encoded[0])
                 continue
-            frames = segmenter.segment(images, given, T, adapted=adapted, keep_going=True)
-            masks = [frame.mask for frame in frames]
-            diverged = any(one.diverged for one in adapted.values())
-            entered = {object_id: one.start for object_id, one in adapted.items()}
+            frames = _Frames(sequence)
+            scorer = SequenceScorer(entered, protocol.frames(len(sequence)), sequence.name)
+            masks: list[bytes] = []
+            for segmented in segmenter.segment(frames, given, T, adapted=adapted, keep_going=True):
+                scorer.add(len(masks), segmented.mask, frames.truths.popleft())
+                masks.append(encode_mask(segmented.mask))
+            encoded.append(masks)
             scored = tuple(
                 ObjectResult(sequence.dataset, sequence.name, len(sequence), adapted[score.object_id].seconds, score)
-                for score in score_entering(masks, truths, entered, sequence.name)
+                for score in scorer.scores()
             )
-            encoded.append([encode_mask(mask) for mask in masks])
+            diverged = any(one.diverged for one in adapted.values())
             before, computed = computed, sum(one.computed for one in adapted.values())
             results.append(SequenceResult(sequence.name, fine_tuning, scored, diverged, computed - before))
     return results, encoded
 
 
-def _given(sequence: Sequence, truths: list[Tensor | None]) -> dict[int, Tensor]:
-    """Position of a frame -> the mask of the objects that are first seen there.
+class _Frames:
+    """Decodes a sequence frame by frame; the annotations of those that were taken wait in ``truths``."""
 
-    Of DAVIS those of the first frame alone: that is what each of the public evaluators does. Raises BadInput where
-    nothing can be followed.
+    def __init__(self, sequence: Sequence) -> None:
+        self._sequence = sequence
+        self.truths: deque[Tensor | None] = deque()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for position in range(len(self._sequence)):
+            image, truth = self._sequence.frame(position)
+            self.truths.append(truth)
+            yield image
+
+
+def _given(sequence: Sequence, protocol: Protocol) -> tuple[dict[int, Tensor], dict[int, int]]:
+    """What is given: position of a frame -> the mask of the objects that enter there; object id -> that position.
+
+    Raises BadInput where nothing can be followed.
     """
-    first_only = sequence.dataset in ("davis2016", "davis2017")
-    given: dict[int, Tensor] = {}
-    seen: set[int] = set()
-    for position, mask in enumerate(truths[:1] if first_only else truths):
-        if mask is None:
-            continue
-        known = without_void(mask) if not sequence.merge_objects else mask
-        new = [object_id for object_id in object_ids(known) if object_id not in seen]
-        if new:
-            given[position] = torch.where(torch.isin(known, torch.tensor(new, dtype=torch.uint8)), known, 0)
-            seen |= set(new)
-    if not given:
+    entered = protocol.entered(_ids(sequence.mask(position)) for position in range(len(sequence)))
+    if not entered:
         raise BadInput(
-            f"{sequence.dataset}, {sequence.name}: {'its first' if first_only else 'no'} frame has "
-            f"{'no' if first_only else 'an'} object, so there is nothing to follow"
+            f"{sequence.dataset}, {sequence.name}: {'no' if protocol.late_objects else 'its first'} frame has "
+            f"{'an' if protocol.late_objects else 'no'} object, so there is nothing to follow"
         )
-    return given
+    given: dict[int, Tensor] = {}
+    for start in dict.fromkeys(entered.values()):
+        mask = sequence.mask(start)
+        assert mask is not None  # it has objects
+        new = torch.tensor([one for one, position in entered.items() if position == start], dtype=torch.uint8)
+        given[start] = torch.where(torch.isin(mask, new), mask, 0)
+    return given, entered
+
+
+def _ids(mask: Tensor | None) -> tuple[int, ...]:
+    return () if mask is None else tuple(number for number in object_ids(mask) if number != VOID)

@@ -7,33 +7,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from eosvos.data.readers.clip import natural_order
 from eosvos.data.readers.masks import has_gray_palette, read_mask
-from eosvos.data.sequence import UNREADABLE, VOID, decode_mask, size_text
+from eosvos.data.sequence import UNREADABLE, VOID, decode_mask, open_image, size_text
 from eosvos.errors import BadInput
-from eosvos.metrics.config import Layout
-from eosvos.metrics.measures import jaccard_and_boundary_f
-from eosvos.metrics.sequence_scores import ObjectScores
+from eosvos.metrics.config import protocol_of
+from eosvos.metrics.ground_truth import AnnotatedFolder
+from eosvos.metrics.sequence_scores import ObjectScores, SequenceScorer
 
 MASKS = "masks"
 Ids = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class AnnotatedFolder:
-    """The ground truth of one sequence.
-
-    Attributes:
-        name: of the sequence; predictions are in a folder of this name.
-        masks: the annotated frames, in order.
-        layout: says which frames and objects count, and what values mean.
-    """
-
-    name: str
-    masks: tuple[Path, ...]
-    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -45,92 +28,35 @@ class FolderScores:
     objects: tuple[ObjectScores, ...]
 
 
-def annotated_folders(root: Path, layout: Layout, split: str) -> list[AnnotatedFolder]:
-    """The sequences of a dataset that have ground truth.
-
-    Args:
-        root: for ``davis2016`` and ``davis2017`` the folder with ``Annotations/480p/SEQUENCE/FRAME.png`` and, where a
-            split is named, ``ImageSets/480p/SPLIT.txt`` or ``ImageSets/2017/SPLIT.txt``; for ``frames`` a folder
-            with one folder per sequence.
-        layout: of the folders.
-        split: name of a list; empty for all sequences.
-
-    Raises:
-        BadInput: a folder or a list that is missing, or a sequence with too few masks.
-    """
-    folder = root if layout == "frames" else root / "Annotations" / "480p"
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder; --ground-truth names the folder that {_needs(layout)}")
-    if layout == "frames" and split:
-        raise BadInput(f"--split {split}: layout frames has no splits; leave it out")
-    all_names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    names = _read_split(root, layout, split) if split else all_names
-    if not names:
-        raise BadInput(
-            f"{folder}: holds no folder of a sequence; --ground-truth names the folder that {_needs(layout)}"
-        )
-    sequences = []
-    for name in names:
-        masks = _pngs(folder / name)
-        least = 2 if layout == "frames" else 3
-        if len(masks) < least:
-            raise BadInput(f"{folder / name}: {len(masks)} masks; a sequence needs at least {least} to be scored")
-        sequences.append(AnnotatedFolder(name, masks, layout))
-    return sequences
-
-
-def _pngs(folder: Path) -> tuple[Path, ...]:
-    """In the order of the numbers in their names."""
-    files = (path for path in folder.glob("*.png") if not path.name.startswith("."))
-    return tuple(sorted(files, key=lambda path: natural_order(path.name)))
-
-
-def _needs(layout: Layout) -> str:
-    return "has a folder of masks for each sequence" if layout == "frames" else "holds Annotations/480p"
-
-
-def _read_split(root: Path, layout: Layout, split: str) -> list[str]:
-    """Sequence names of a list: one to a line, or DAVIS 2016's lines with the paths of a frame and its mask."""
-    path = root / "ImageSets" / ("480p" if layout == "davis2016" else "2017") / f"{split}.txt"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
-        raise BadInput(f"{path}: no such list; splits that exist there: {known}")
-    try:
-        lines = [line.split()[0].strip("/") for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a readable list ({error}); replace the file") from error
-    return sorted({line.split("/")[-2] if "/" in line else line for line in lines})
-
-
 def check_predictions(sequences: list[AnnotatedFolder], root: Path) -> None:
     """Raises BadInput that names the first prediction that is missing, before anything is scored."""
     if not root.is_dir():
         raise BadInput(f"{root}: no such folder; --predictions names the folder with one of PNGs for each sequence")
     for sequence in sequences:
-        folder = _predictions(sequence, root)
+        folder = predictions_of(sequence.name, root)
         if not folder.is_dir():
             raise BadInput(f"{folder}: no predictions for this sequence; segment it, or name a --split")
         there = {path.name for path in folder.iterdir()}
-        for position in _scored_positions(sequence):
+        for position in _counted(sequence):
             if (name := sequence.masks[position].name) not in there:
                 raise BadInput(f"{folder / name}: no such prediction; segment this frame too")
 
 
-def _predictions(sequence: AnnotatedFolder, root: Path) -> Path:
+def predictions_of(name: str, root: Path) -> Path:
     """Folder of a sequence's predictions: its own, or ``masks`` in it, where jobs/segment.py writes them."""
-    folder = root / sequence.name
+    folder = root / name
     return folder / MASKS if (folder / MASKS).is_dir() else folder
 
 
-def _scored_positions(sequence: AnnotatedFolder) -> range:
-    """Positions of the frames that count: DAVIS leaves out the first and the last, others only the first."""
-    return range(1, len(sequence.masks) - (sequence.layout != "frames"))
+def _counted(sequence: AnnotatedFolder) -> range:
+    """Positions of the masks that count."""
+    return protocol_of(sequence.layout).frames(len(sequence.masks))
 
 
 def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
     """J and F of every object of one sequence.
 
-    DAVIS scores the objects up to the largest id of the first mask. In ``frames`` all objects count, each in the
+    DAVIS scores the objects up to the largest id of the first mask. In other layouts all objects count, each in the
     annotated frames after its first one; one that is first seen in the last frame has none and is left out.
 
     Args:
@@ -145,26 +71,17 @@ def score_folder(sequence: AnnotatedFolder, root: Path) -> FolderScores:
     objects = _objects(sequence, black_and_white)
     if not objects:
         raise BadInput(f"{sequence.masks[0].parent}: no object in the ground truth; there is nothing to score")
-    values: dict[int, list[tuple[int, float, float]]] = {object_id: [] for object_id in objects}
-    for position in _scored_positions(sequence):
+    scorer = SequenceScorer(objects, _counted(sequence), sequence.name)
+    for position in _counted(sequence):
         truth = _truth(sequence, position, black_and_white)
-        prediction = _prediction(sequence, position, root, truth.shape, objects)
-        for object_id, first in objects.items():
-            if position > first:
-                pair = prediction == object_id, truth == object_id
-                values[object_id].append((position, *jaccard_and_boundary_f(*pair)))
-    scores = tuple(
-        ObjectScores(object_id, *(tuple(column) for column in zip(*frames, strict=True)))
-        for object_id, frames in values.items()
-        if frames
-    )
-    return FolderScores(sequence.name, tuple(path.stem for path in sequence.masks), scores)
+        scorer.add(position, _prediction(sequence, position, root, truth.shape, objects), truth)
+    return FolderScores(sequence.name, tuple(path.stem for path in sequence.masks), scorer.scores())
 
 
 def _prediction(
     sequence: AnnotatedFolder, position: int, root: Path, size: tuple[int, ...], objects: dict[int, int]
 ) -> Ids:
-    path = _predictions(sequence, root) / sequence.masks[position].name
+    path = predictions_of(sequence.name, root) / sequence.masks[position].name
     # A prediction decides on every pixel: 255 in a gray file is white where there is one object, and else an id that is
     # unknown; in a palette file it is void, which here means background.
     prediction = _read(path, sequence, black_and_white=set(objects) == {1})
@@ -189,13 +106,12 @@ def score_folders(sequences: list[AnnotatedFolder], root: Path, processes: int) 
 
 def _objects(sequence: AnnotatedFolder, black_and_white: bool) -> dict[int, int]:
     """Object id -> position of its first mask, after which it is scored."""
-    if sequence.layout != "frames":
-        return dict.fromkeys(range(1, int(_truth(sequence, 0, black_and_white).max()) + 1), 0)
-    first: dict[int, int] = {}
-    for position in range(len(sequence.masks)):
-        for object_id in np.unique(_truth(sequence, position, black_and_white)).tolist():
-            first.setdefault(object_id, position)
-    return {object_id: position for object_id, position in sorted(first.items()) if object_id}
+    protocol = protocol_of(sequence.layout)
+    truths = (_truth(sequence, position, black_and_white) for position in range(len(sequence.masks)))
+    # The evaluator of DAVIS takes all ids up to the largest one.
+    ids = (np.unique(truth) if protocol.late_objects else np.arange(truth.max() + 1) for truth in truths)
+    entered = protocol.entered([number for number in present.tolist() if number] for present in ids)
+    return dict(sorted(entered.items()))
 
 
 def _is_black_and_white(sequence: AnnotatedFolder) -> bool:
@@ -224,7 +140,7 @@ def _read(path: Path, sequence: AnnotatedFolder, black_and_white: bool) -> Ids:
 
 def _is_gray(path: Path) -> bool:
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return image.mode == "L" or has_gray_palette(image)
     except UNREADABLE:  # said by whoever reads it
         return False

@@ -1,6 +1,6 @@
-"""J and F of the objects of one sequence, over the frames that the DAVIS evaluator counts."""
+"""J and F of the objects of one sequence, taken frame by frame."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from collections.abc import Sequence as Frames
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eosvos.data.sequence import VOID
 from eosvos.errors import BadInput
+from eosvos.metrics.config import DAVIS
 from eosvos.metrics.measures import Statistics, jaccard_and_boundary_f, statistics
 
 IdMap = NDArray[np.uint8] | Tensor
@@ -48,6 +50,66 @@ class ObjectScores:
         return (self.j_statistics.mean + self.f_statistics.mean) / 2
 
 
+class SequenceScorer:
+    """J and F of the objects of one sequence as its frames come: each counts in those after its first mask.
+
+    Nothing counts where every mask is a first one, as in data whose ground truth is kept back: such a mask shows what
+    enters and says nothing of the other objects.
+    """
+
+    def __init__(self, entered: Mapping[int, int], frames: Container[int], name: str) -> None:
+        """Of no frame yet.
+
+        Args:
+            entered: object id -> position of its first mask.
+            frames: positions that count, where they are annotated.
+            name: of the sequence, for messages.
+        """
+        self._entered, self._frames, self._name = entered, frames, name
+        self._values: dict[int, list[tuple[int, float, float]]] = {object_id: [] for object_id in entered}
+        self._knows_more = False
+
+    def add(self, position: int, prediction: IdMap | None, truth: IdMap | None) -> None:
+        """Scores the frame at ``position``, where it counts.
+
+        Args:
+            position: of the frame in the sequence, rising from call to call.
+            prediction: id map, or None for a frame that does not count; an id that is no object's counts as
+                background, and an object that is missing has an empty mask.
+            truth: id map, or None where the frame has no annotation.
+
+        Raises:
+            BadInput: no prediction for a frame that counts, or one of another size than its annotation.
+        """
+        objects = [object_id for object_id, first in self._entered.items() if first < position]
+        if truth is None or position not in self._frames or not objects:
+            return
+        if prediction is None:
+            raise BadInput(f"{self._name}, frame {position}: no prediction; a frame that counts needs one")
+        predicted, true = np.asarray(prediction), np.asarray(truth)
+        if predicted.shape != true.shape:
+            raise BadInput(
+                f"{self._name}, frame {position}: the prediction has shape {predicted.shape}, the annotation "
+                f"{true.shape}; write predictions at the size of the annotation"
+            )
+        self._knows_more = self._knows_more or self._is_more_than_first_masks(position, true)
+        for object_id in objects:
+            pair = predicted == object_id, true == object_id
+            self._values[object_id].append((position, *jaccard_and_boundary_f(*pair)))
+
+    def scores(self) -> tuple[ObjectScores, ...]:
+        """One result for each object that has a frame that counts, in the order of ``entered``."""
+        return tuple(
+            ObjectScores(object_id, *(tuple(column) for column in zip(*frames, strict=True)))
+            for object_id, frames in self._values.items()
+            if frames and self._knows_more
+        )
+
+    def _is_more_than_first_masks(self, position: int, truth: NDArray[np.uint8]) -> bool:
+        present = set(np.unique(truth).tolist()) - {0, VOID}
+        return not present or any(self._entered.get(object_id) != position for object_id in present)
+
+
 def score_sequence(
     predictions: Frames[IdMap | None],
     truths: Frames[IdMap | None],
@@ -57,9 +119,8 @@ def score_sequence(
     """J and F of every object of a sequence, first and last frame left out (``evaluation.py:evaluate``).
 
     Args:
-        predictions: one id map (H, W) uint8 per frame, or None for a frame that does not count; an id that is not in
-            ``object_ids`` counts as background, and an object that is missing has an empty mask.
-        truths: one id map (H, W) uint8 per frame, or None where the frame has no annotation.
+        predictions: of each frame, as of ``SequenceScorer.add``.
+        truths: of each frame, as of ``SequenceScorer.add``.
         object_ids: the objects to score. The evaluator takes those of the first annotation, without 255.
         name: of the sequence, for messages.
 
@@ -67,64 +128,17 @@ def score_sequence(
         One result per object, in the order of ``object_ids``.
 
     Raises:
-        BadInput: not as many predictions as frames, no annotated frame between the first and the last, no
-            prediction for a frame that counts, or one of another size than its annotation.
+        BadInput: not as many predictions as frames, no annotated frame between the first and the last, or what
+            ``SequenceScorer.add`` refuses.
     """
-    return score_entering(predictions, truths, dict.fromkeys(object_ids, 0), name)
-
-
-def score_entering(
-    predictions: Frames[IdMap | None], truths: Frames[IdMap | None], entered: Mapping[int, int], name: str
-) -> tuple[ObjectScores, ...]:
-    """As ``score_sequence``, of objects that may enter late: each counts in the frames after its first mask.
-
-    Args:
-        predictions, truths, name: as of ``score_sequence``.
-        entered: object id -> position of its first mask.
-
-    Returns:
-        One result per object that has a frame that counts, in the order of ``entered``.
-    """
-    counted = inner_annotated(truths)
-    after = {object_id: tuple(p for p in counted if p > first) for object_id, first in entered.items()}
-    if not any(after.values()):
+    if len(predictions) != len(truths):
+        raise BadInput(f"{name}: {len(predictions)} predictions for {len(truths)} frames; give one for each frame")
+    scorer = SequenceScorer(dict.fromkeys(object_ids, 0), DAVIS.frames(len(truths)), name)
+    for position, pair in enumerate(zip(predictions, truths, strict=True)):
+        scorer.add(position, *pair)
+    if not (scores := scorer.scores()):
         raise BadInput(
             f"{name}: no annotated frame between the first and the last of its {len(truths)}, and those two do not "
             "count; give masks for frames in between"
         )
-    return tuple(
-        score_object(predictions, truths, object_id, positions, name)
-        for object_id, positions in after.items()
-        if positions
-    )
-
-
-def inner_annotated(truths: Frames[IdMap | None]) -> tuple[int, ...]:
-    """Positions of the frames that the DAVIS evaluator counts: annotated, neither first nor last."""
-    return tuple(position for position in range(1, len(truths) - 1) if truths[position] is not None)
-
-
-def score_object(
-    predictions: Frames[IdMap | None],
-    truths: Frames[IdMap | None],
-    object_id: int,
-    positions: Frames[int],
-    name: str,
-) -> ObjectScores:
-    """J and F of one object at the frames ``positions``, all of them annotated; else as ``score_sequence``."""
-    if len(predictions) != len(truths):
-        raise BadInput(f"{name}: {len(predictions)} predictions for {len(truths)} frames; give one for each frame")
-    pairs: list[tuple[float, float]] = []
-    for position in positions:
-        prediction, truth = predictions[position], truths[position]
-        if prediction is None or truth is None:
-            missing = "prediction" if prediction is None else "annotation"
-            raise BadInput(f"{name}, frame {position}: no {missing}; a frame that counts needs both")
-        predicted, true = np.asarray(prediction), np.asarray(truth)
-        if predicted.shape != true.shape:
-            raise BadInput(
-                f"{name}, frame {position}: the prediction has shape {predicted.shape}, the annotation {true.shape}; "
-                "write predictions at the size of the annotation"
-            )
-        pairs.append(jaccard_and_boundary_f(predicted == object_id, true == object_id))
-    return ObjectScores(object_id, tuple(positions), tuple(j for j, _ in pairs), tuple(f for _, f in pairs))
+    return scores

@@ -35,7 +35,7 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
     with_masks = split if (named / split / "Annotations").path.is_dir() else split.removesuffix(ALL_FRAMES)
     masks = (named / with_masks / "Annotations").existing()
     meta = (named / with_masks).file("meta.json")
-    videos = _read_meta(meta)
+    videos = read_meta(meta)
     there = set(images.folders())
     for name in sorted(there - videos.keys()):
         raise BadInput(f"{images / name}: {meta} does not name this video; take its meta.json or remove the folder")
@@ -59,7 +59,7 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
     return sequences
 
 
-def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
+def read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
     """Video -> object id -> (category, names of frames)."""
     if not path.is_file():
         raise BadInput(f"{path}: missing, but {LAYOUT} has it; unpack the archive again")
@@ -100,3 +100,8 @@ def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
         raise ValueError(f"{twice} occurs twice")
     return values
+
+
+def read_categories(path: Path) -> frozenset[str]:
+    """The categories that a ``meta.json`` names. Raises BadInput as ``read_meta``."""
+    return frozenset(category for objects in read_meta(path).values() for category, _ in objects.values() if category)

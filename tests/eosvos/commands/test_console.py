@@ -34,7 +34,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 NEEDED = {
     "segment": "--video PATH --mask PATH [--quality NAME] [options]",
-    "score": "--ground-truth PATH --predictions PATH --layout {davis2016,davis2017,frames} [options]",
+    "score": "--ground-truth PATH --predictions PATH --layout {davis2016,davis2017,youtube-vos,frames} [options]",
 }
 
 

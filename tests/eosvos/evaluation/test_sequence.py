@@ -1,5 +1,6 @@
 """One sequence evaluated: for each learning rate and T what a segmentation on its own would give."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 from eosvos.errors import BadInput
-from eosvos.evaluation.results import FineTuning
+from eosvos.evaluation.results import FineTuning, check_scored
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load
 from eosvos.metrics.sequence_scores import score_sequence
@@ -48,6 +49,23 @@ def test_each_fine_tuning_is_as_on_its_own(sequence: Sequence) -> None:
     assert all(one.seconds > 0 for one in results[-1].objects if one.seconds is not None)
 
 
+def test_frames_and_masks_are_not_kept(sequence: Sequence) -> None:
+    """Of twelve frames, decoded at each of two T, no more than two images and a few masks are there at any time."""
+    images, masks = [], []
+
+    def read(position: int) -> EncodedFrame:
+        alive = [one.shape for one in gc.get_objects() if type(one) is torch.Tensor and one.dtype is torch.uint8]
+        images.append(alive.count(torch.Size((3, 64, 64))))
+        masks.append(alive.count(torch.Size((64, 64))))
+        return sequence.read(position % 4)
+
+    long = replace(sequence, frame_names=tuple(map(str, range(12))), read=read)
+    evaluate_sequence(load(CHECKPOINT), long, SequenceSettings((0, 1), segmentation=BARE))
+    assert len(images) == 26  # the first frame's mask is read twice before: for its objects' ids, and to give it
+    assert max(images) <= 2
+    assert max(masks) <= 6
+
+
 def test_some_frames(sequence: Sequence) -> None:
     settings = SequenceSettings((0,), segmentation=BARE, frames=3)
     (result,), (masks,) = evaluate_sequence(load(CHECKPOINT), sequence, settings)
@@ -74,7 +92,7 @@ def test_nothing_to_follow(sequence: Sequence, has_mask: bool) -> None:
     def read(position: int) -> EncodedFrame:
         return replace(sequence.read(position), mask=empty if has_mask else None)
 
-    with pytest.raises(BadInput, match="held-00000: no frame has an object, so there is nothing to follow"):
+    with pytest.raises(BadInput, match="held-00000: its first frame has no object, so there is nothing to follow"):
         evaluate_sequence(load(CHECKPOINT), replace(sequence, read=read), SequenceSettings((0,)))
 
 
@@ -106,7 +124,7 @@ def test_an_object_that_enters_late_counts_after_its_first_mask(
     )
     (result,) = results
     positions = {one.scores.object_id: one.scores.positions for one in result.objects}
-    assert positions == {1: (1, 2), 2: (2,)}  # after object 3's first mask comes no frame
+    assert positions == {1: (1, 2, 3), 2: (2, 3)}  # after object 3's first mask comes no frame
     first = late[0]
     assert first is not None
     assert masks[0] == encode_mask(np.where(first == VOID, 0, first))
@@ -124,3 +142,15 @@ def test_an_object_of_davis_that_is_not_in_the_first_frame(sequence: Sequence, l
         evaluate_sequence(
             load(CHECKPOINT), _with_masks(sequence, [None, *late[1:]], "davis2017"), SequenceSettings((0,))
         )
+
+
+def test_first_masks_alone_give_masks_without_scores(sequence: Sequence, late: list[np.ndarray | None]) -> None:
+    """What enters is shown, and nothing else; the mask in which object 2 enters does not say where object 1 is."""
+    assert late[0] is not None
+    assert late[2] is not None
+    masks = [late[0], None, np.where(late[2] == 2, late[2], 0).astype(np.uint8), None]
+    hidden = _with_masks(sequence, masks, "youtube_vos")
+    (result,), (predicted,) = evaluate_sequence(load(CHECKPOINT), hidden, SequenceSettings((0,), segmentation=BARE))
+    assert (result.objects, len(predicted)) == ((), 4)
+    with pytest.raises(BadInput, match="held-00000: no mask to score against beside those that are given"):
+        check_scored([result])
