@@ -36,7 +36,7 @@ def facts(dataset: EncodedDataset, size: int) -> dict[str, str]:
         "frames": f"{index.num_rows}",
         "annotated": f"{index.num_rows - index['ids'].null_count} of the frames",
         "objects": f"{sum(number * sequences for number, sequences in objects.items())}",
-        "objects of a sequence": f"{counts} sequences",
+        "per sequence": f"{counts} sequences",
         "categories": _shares(Counter(one for each in dataset.sequences for one in each.categories.values())) or "none",
         "resolutions": _shares(_resolutions(dataset)),
         "bytes": f"{size:,}",

@@ -35,7 +35,7 @@ class _Rows:
         file, group = self.files[position], self.row_groups[position]
         source = f"{self.uri}/{file}, {self.label}, position {position}"
         try:
-            opened = _open_file(self.uri, file, self.hash, threading.get_ident())
+            opened = data_file(self.uri, file, self.hash)
             row = opened.read_row_group(group, columns=["image", "mask"], use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
             raise BadInput(f"{source}: cannot be read ({one_line(error)}); encode the dataset again") from error
@@ -118,6 +118,10 @@ class EncodedDataset:
                 found = tuple(positions[group].tolist()), tuple(flat_areas[group].tolist())
                 objects[owners[group[0]]][int(flat_ids[group[0]])] = found
         return objects
+
+    def rows(self, sequence_index: int) -> tuple[int, int]:
+        """First row of a sequence in the index, and one beyond its last."""
+        return self._starts[sequence_index], self._starts[sequence_index + 1]
 
     def visible(self, sequence_index: int) -> dict[int, tuple[int, ...]]:
         """Object id -> positions of the frames in which it is visible, both rising. The first call takes a while."""
@@ -206,6 +210,11 @@ def _reopen(uri: str, content_hash: str) -> EncodedDataset:
     if dataset.hash != content_hash:
         raise BadInput(f"{uri}: the dataset was replaced while it was in use; start again")
     return dataset
+
+
+def data_file(uri: str, file: str, content_hash: str) -> pq.ParquetFile:
+    """A data file of the dataset of that hash at an address, open for this thread. Raises OSError and ArrowInvalid."""
+    return _open_file(uri, file, content_hash, threading.get_ident())
 
 
 @lru_cache(maxsize=64)

@@ -191,7 +191,7 @@ def begun(
 def _remove_if_useless(place: Path) -> None:
     """Removes a folder in which no part is whole: there is nothing to resume."""
     if not any(is_part(path.name) for path in place.iterdir()):
-        shutil.rmtree(place)
+        shutil.rmtree(place, ignore_errors=True)  # a task that ends may still write
 
 
 def _publish(place: str, local: Path | None) -> None:

@@ -145,7 +145,7 @@ def test_a_place_that_is_taken_in_the_meantime(tmp_path: Path) -> None:
 def test_bad_sequences_are_left_out_and_named(tmp_path: Path) -> None:
     good = synthetic("train", 5, TINY)
     sequences = [_broken(one) if number in (1, 4) else one for number, one in enumerate(good)]
-    with pytest.raises(BadInput, match="train-00001 .*, frame 00002: not a readable image"):
+    with pytest.raises(BadInput, match=r"train-00001 .*, frame 00002: not a readable image"):
         encode(sequences, tmp_path / "out", SPEC)
     assert _names(tmp_path / "out.partial") == ["_encoding.json", "_part-00000.parquet", FILES[0]]
     assert encode(sequences, tmp_path / "out", SPEC, skip_bad=True)
@@ -180,9 +180,7 @@ def test_a_part_that_leaves_something_out_is_not_whole_for_who_wants_all(tmp_pat
 
 
 def test_nothing_that_can_be_encoded(tmp_path: Path) -> None:
-    with pytest.raises(
-        BadInput, match=r"no sequence can be encoded, the first because of .*train-00000 .*, frame 00002"
-    ):
+    with pytest.raises(BadInput, match=r"no sequence can be encoded, .* because of .*train-00000 .*, frame 00002"):
         encode([_broken(one) for one in synthetic("train", 2, TINY)], tmp_path / "out", SPEC, skip_bad=True)
     assert not (tmp_path / "out").exists()
 
