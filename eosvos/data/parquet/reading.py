@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eosvos.data.parquet.layout import CLAIM, FORMAT, INDEX, METADATA_KEY, OLD_INDEX, VERSION
-from eosvos.data.parquet.storage import address_of, contents, filesystem_of, one_line
+from eosvos.data.parquet.storage import address_of, contents, filesystem_of, one_line, shown
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.errors import BadInput
 
@@ -33,7 +33,7 @@ class _Rows:
     def __call__(self, position: int) -> EncodedFrame:
         """Raises BadInput naming a data file that cannot be read."""
         file, group = self.files[position], self.row_groups[position]
-        source = f"{self.uri}/{file}, {self.label}, position {position}"
+        source = f"{shown(self.uri)}/{file}, {self.label}, position {position}"
         try:
             opened = data_file(self.uri, file, self.hash)
             row = opened.read_row_group(group, columns=["image", "mask"], use_threads=False)
@@ -169,7 +169,7 @@ class Index:
         """A line for each data file that is missing or has another length."""
         faults = []
         for name, size in self.files.items():
-            path, found = f"{self.dataset.uri}/{name}", self.there.get(name)
+            path, found = f"{shown(self.dataset.uri)}/{name}", self.there.get(name)
             if found is None:
                 faults.append(f"{path}: missing, though the index names it; copy it here or encode again")
             elif found != size:
@@ -182,16 +182,19 @@ def read_index(uri: str | Path) -> Index:
     address = address_of(uri)
     there = contents(address)
     if there is None:
-        raise BadInput(f"{address}: no such folder; encode a dataset with jobs/encode_dataset.py")
-    path = f"{address}/{OLD_INDEX if OLD_INDEX in there and INDEX not in there else INDEX}"
+        raise BadInput(f"{shown(address)}: no such folder; encode a dataset with jobs/encode_dataset.py")
+    name = OLD_INDEX if OLD_INDEX in there and INDEX not in there else INDEX
+    path = f"{shown(address)}/{name}"
     if CLAIM in there and INDEX not in there:
-        raise BadInput(f"{address}: the encoding has not ended; the same command of jobs/encode_dataset.py resumes it")
-    if there.get(path.rpartition("/")[2]) is None:
+        raise BadInput(
+            f"{shown(address)}: the encoding has not ended; the same command of jobs/encode_dataset.py resumes it"
+        )
+    if there.get(name) is None:
         raise BadInput(f"{path}: missing, so the folder is no encoded dataset; make one with jobs/encode_dataset.py")
     filesystem, folder = filesystem_of(address)
     try:
         # The file itself and not `read_table`, which takes a folder named like a=b for a partition.
-        with pq.ParquetFile(f"{folder}/{path.rpartition('/')[2]}", filesystem=filesystem) as file:
+        with pq.ParquetFile(f"{folder}/{name}", filesystem=filesystem) as file:
             index = file.read()
         content = json.loads((index.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     except (OSError, ValueError) as error:
@@ -208,7 +211,7 @@ def read_index(uri: str | Path) -> Index:
 def _reopen(uri: str, content_hash: str) -> EncodedDataset:
     dataset = open_dataset(uri)
     if dataset.hash != content_hash:
-        raise BadInput(f"{uri}: the dataset was replaced while it was in use; start again")
+        raise BadInput(f"{shown(uri)}: the dataset was replaced while it was in use; start again")
     return dataset
 
 

@@ -40,7 +40,7 @@ def filesystem_of(address: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, folder = fs.FileSystem.from_uri(address)
     except (OSError, pa.ArrowInvalid, NotImplementedError) as error:
-        raise BadInput(f"{address}: not an address that pyarrow can open ({one_line(error)})") from error
+        raise BadInput(f"{shown(address)}: not an address that pyarrow can open ({one_line(error)})") from error
     return filesystem, folder.rstrip("/")
 
 
@@ -58,15 +58,11 @@ def contents(address: str) -> dict[str, int | None] | None:
     """
     filesystem, folder = _impatient(address)
     try:
-        try:
-            return {info.base_name: info.size for info in filesystem.get_file_info(fs.FileSelector(folder))}
-        except FileNotFoundError:
-            bucket = folder.split("/")[0]
-            if bucket and filesystem.get_file_info(bucket).type == fs.FileType.NotFound:
-                raise BadInput(f"{address}: there is no bucket {bucket}; make it, or correct the address") from None
-            return None
+        return {info.base_name: info.size for info in filesystem.get_file_info(fs.FileSelector(folder))}
+    except FileNotFoundError:
+        return None
     except NotADirectoryError as error:
-        raise BadInput(f"{address}: a file is there or above it, not a folder; name another") from error
+        raise BadInput(f"{shown(address)}: a file is there or above it, not a folder; name another") from error
     except OSError as error:
         raise BadInput(_refused(address, error)) from error
 
@@ -152,13 +148,18 @@ def remove(address: str, name: str) -> None:
         raise BadInput(_refused(f"{address}/{name}", error)) from error
 
 
+def shown(address: str) -> str:
+    """An address as messages have it: without the key and the secret that may stand in it."""
+    return re.sub(r"^(\w+://)[^/?]*@", r"\1", address)
+
+
 def one_line(error: Exception) -> str:
     """What an error says, without line breaks."""
     return " ".join(str(error).split())
 
 
 def _refused(place: str, error: OSError) -> str:
-    text = one_line(error)
+    place, text = shown(place), one_line(error)
     for pattern, remedy in _REMEDIES.items():
         if re.search(pattern, text):
             return f"{place}: {remedy} ({text})"

@@ -10,7 +10,7 @@ from eosvos.data.parquet.layout import DATA_SCHEMA, OLD_INDEX
 from eosvos.data.parquet.parts import cut
 from eosvos.data.parquet.reading import Index, data_file, read_index
 from eosvos.data.parquet.rows import ContentHash, describe
-from eosvos.data.parquet.storage import one_line
+from eosvos.data.parquet.storage import one_line, shown
 from eosvos.data.sequence import EncodedFrame
 from eosvos.errors import BadInput
 
@@ -52,7 +52,7 @@ def _files(found: Index) -> list[str]:
     """What is wrong with the files themselves, and files that nobody knows, which pyarrow would read with them."""
     known = {*found.files, OLD_INDEX}
     return found.file_faults + [
-        f"{found.dataset.uri}/{name}: not of this dataset; move it elsewhere"
+        f"{shown(found.dataset.uri)}/{name}: not of this dataset; move it elsewhere"
         for name in sorted(found.there.keys() - known)
         if not name.startswith(("_", "."))
     ]
@@ -68,7 +68,7 @@ def _sequence(found: Index, index: int) -> str | None:
     sequence, content = found.dataset.sequences[index], ContentHash()
     try:
         for position, (row, encoded) in enumerate(_frames(found, index)):
-            where = f"{found.dataset.uri}/{row['file']}, sequence {sequence.name}, position {position}"
+            where = f"{shown(found.dataset.uri)}/{row['file']}, sequence {sequence.name}, position {position}"
             described = describe(sequence, position, encoded)
             wrong = [name for name in described if name in row and described[name] != row[name]]
             if wrong:
@@ -86,7 +86,7 @@ def _frames(found: Index, index: int) -> Iterator[tuple[dict[str, object], Encod
     dataset = found.dataset
     first, last = dataset.rows(index)
     for row in dataset.index.slice(first, last - first).to_pylist():
-        where = f"{dataset.uri}/{row['file']}, sequence {row['sequence']}, position {row['position']}"
+        where = f"{shown(dataset.uri)}/{row['file']}, sequence {row['sequence']}, position {row['position']}"
         try:
             file = data_file(dataset.uri, row["file"], dataset.hash)
             (there,) = file.read_row_group(row["row_group"], use_threads=False).to_pylist()
@@ -109,4 +109,6 @@ def _hash_of_all(uri: str) -> list[str]:
     except BadInput:
         return []  # the check of that sequence names it
     right = content.hex() == found.dataset.hash
-    return [] if right else [f"{uri}: the dataset has another hash than the index says; encode the dataset again"]
+    return (
+        [] if right else [f"{shown(uri)}: the dataset has another hash than the index says; encode the dataset again"]
+    )
