@@ -35,7 +35,7 @@ class _Rows:
         file, group = self.files[position], self.row_groups[position]
         source = f"{shown(self.uri)}/{file}, {self.label}, position {position}"
         try:
-            opened = data_file(self.uri, file, self.hash)
+            opened = _kept_file(self.uri, file, self.hash, threading.get_ident())
             row = opened.read_row_group(group, columns=["image", "mask"], use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
             raise BadInput(f"{source}: cannot be read ({one_line(error)}); encode the dataset again") from error
@@ -186,9 +186,7 @@ def read_index(uri: str | Path) -> Index:
     name = OLD_INDEX if OLD_INDEX in there and INDEX not in there else INDEX
     path = f"{shown(address)}/{name}"
     if CLAIM in there and INDEX not in there:
-        raise BadInput(
-            f"{shown(address)}: the encoding has not ended; the same command of jobs/encode_dataset.py resumes it"
-        )
+        raise BadInput(f"{shown(address)}: the encoding has not ended; the same command resumes it")
     if there.get(name) is None:
         raise BadInput(f"{path}: missing, so the folder is no encoded dataset; make one with jobs/encode_dataset.py")
     filesystem, folder = filesystem_of(address)
@@ -215,13 +213,13 @@ def _reopen(uri: str, content_hash: str) -> EncodedDataset:
     return dataset
 
 
-def data_file(uri: str, file: str, content_hash: str) -> pq.ParquetFile:
-    """A data file of the dataset of that hash at an address, open for this thread. Raises OSError and ArrowInvalid."""
-    return _open_file(uri, file, content_hash, threading.get_ident())
+def open_data_file(uri: str, file: str) -> pq.ParquetFile:
+    """A data file of the dataset at an address. Raises OSError and ArrowInvalid where it cannot be read."""
+    filesystem, folder = filesystem_of(uri)
+    return pq.ParquetFile(f"{folder}/{file}", filesystem=filesystem, pre_buffer=not uri.startswith(os.sep))
 
 
 @lru_cache(maxsize=64)
-def _open_file(uri: str, file: str, content_hash: str, thread: int) -> pq.ParquetFile:
+def _kept_file(uri: str, file: str, content_hash: str, thread: int) -> pq.ParquetFile:
     """Open files are kept per thread, as a reader serves one at a time; the hash tells a replaced dataset apart."""
-    filesystem, folder = filesystem_of(uri)
-    return pq.ParquetFile(f"{folder}/{file}", filesystem=filesystem, pre_buffer=not uri.startswith(os.sep))
+    return open_data_file(uri, file)

@@ -28,6 +28,7 @@ from eosvos.data.parquet.layout import (
 from eosvos.data.parquet.parts import Part, cut, encode_part, full_name, is_part, parquet_bytes, read_part
 from eosvos.data.parquet.reading import EncodedDataset, open_dataset
 from eosvos.data.parquet.rows import hash_of_all
+from eosvos.data.parquet.storage import shown
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 from eosvos.files import locked
@@ -226,9 +227,7 @@ def _is_done(address: str, spec: Mapping[str, Any], skip_bad: bool) -> bool:
     if not there or (CLAIM in there and INDEX not in there):
         return False
     if INDEX not in there and OLD_INDEX not in there:
-        raise BadInput(
-            f"{storage.shown(address)}: exists and is no encoded dataset; choose another folder or remove it"
-        )
+        raise BadInput(f"{shown(address)}: exists and is no encoded dataset; choose another folder or remove it")
     before = dict(open_dataset(address).spec)
     if skip_bad:
         before.pop("skipped", None)
@@ -245,7 +244,8 @@ def _check_same(address: str, there: Mapping[str, Any], now: Mapping[str, Any]) 
     ]
     if differences:
         raise BadInput(
-            f"{storage.shown(address)}: holds a dataset that differs in {', '.join(differences)}; choose another folder or remove it"
+            f"{shown(address)}: holds a dataset that differs in {', '.join(differences)}; "
+            "choose another folder or remove it"
         )
 
 
@@ -268,7 +268,7 @@ def _claim(encoding: Encoding, ordered: SequenceOf[Sequence]) -> None:
 
 def _check_sequences(ordered: list[Sequence], address: str) -> None:
     if not ordered:
-        raise BadInput(f"{storage.shown(address)}: there are no sequences to encode; give at least one")
+        raise BadInput(f"{shown(address)}: there are no sequences to encode; give at least one")
     for sequence, following in zip(ordered, [*ordered[1:], None], strict=True):
         if len(sequence) == 0:
             raise BadInput(f"{full_name(sequence)}: has no frames; leave the sequence out")
