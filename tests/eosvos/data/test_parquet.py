@@ -1,6 +1,7 @@
 """Encoded datasets: what goes in comes out, and nothing half-written looks whole."""
 
 import hashlib
+import io
 import pickle
 import subprocess
 import sys
@@ -10,12 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from pyarrow import fs
 
-from eosvos.data.parquet import encode, open_dataset, parts
+from eosvos.data.parquet import encode, open_dataset, parts, reading
 from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import EncodedFrame, Sequence
@@ -86,6 +91,58 @@ def test_a_file_holds_no_more_frames_than_its_footer_bears(tmp_path: Path, monke
     assert dataset.index["row_group"].to_pylist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
     assert pq.ParquetFile(tmp_path / "out" / "data-00000.parquet").metadata.num_row_groups == 4
     _assert_same(synthetic("train", 3, TINY)[1], dataset.sequences[1])  # in two files
+
+
+def test_a_sequence_is_read_without_the_others(tmp_path: Path) -> None:
+    """Bytes are counted by the file system that all reading goes through."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    image = io.BytesIO()
+    Image.fromarray(noise).save(image, format="PNG")
+    frame = EncodedFrame(image.getvalue(), None, "noise", "")
+    names = tuple(f"{position:05d}" for position in range(5))
+    sequences = [Sequence("noise", f"{number:05d}", names, False, lambda _: frame) for number in range(12)]
+    encode(sequences, tmp_path / "out", SPEC)
+    (file,) = (tmp_path / "out").glob("data-*")
+    counting = _Counting()
+    with pytest.MonkeyPatch.context() as patch:
+        filesystem = fs.PyFileSystem(counting)
+        patch.setattr(reading, "filesystem_of", lambda address: (filesystem, address))
+        sequence = open_dataset(tmp_path / "out").sequences[7]
+        counting.read.clear()
+        for position in range(5):
+            sequence.read(position)
+    metadata = pq.ParquetFile(file).metadata
+    assert metadata.num_row_groups == 60
+    groups = sum(
+        metadata.row_group(35 + position).column(column).total_compressed_size
+        for position in range(5)
+        for column in range(metadata.num_columns)
+    )
+    footer = max(metadata.serialized_size + 8, 64 * 2**10)  # pyarrow reads so much of the end at least
+    assert file.stat().st_size > 60 * len(frame.image)
+    assert 5 * len(frame.image) < sum(counting.read) <= groups + footer
+
+
+class _Counting(fs.FSSpecHandler):
+    """Local files, with the bytes of each read."""
+
+    def __init__(self) -> None:
+        super().__init__(LocalFileSystem())
+        self.read: list[int] = []
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        return pa.PythonFile(_CountingFile(path, self.read), mode="r")
+
+
+class _CountingFile(io.FileIO):
+    def __init__(self, path: str, read: list[int]) -> None:
+        super().__init__(path)
+        self._read = read
+
+    def read(self, size: int = -1) -> bytes:
+        content = super().read(size)
+        self._read.append(len(content))
+        return content
 
 
 def test_hash_is_of_the_content(tmp_path: Path, make_sequence: Make) -> None:
