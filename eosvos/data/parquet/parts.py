@@ -19,7 +19,7 @@ from eosvos.errors import BadInput
 
 MOST_FRAMES, LEAST_FRAMES, PARTS = 2048, 64, 16
 """Frames of a part: about a file's worth, of a small dataset a share that keeps some cores busy."""
-_PREFIX = "_part-"
+_PART, _DATA = "_part-", "data-"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Part:
     @property
     def file(self) -> str:
         """The part's index: where it is, the part is whole."""
-        return f"{_PREFIX}{self.number:05d}.parquet"
+        return f"{_PART}{self.number:05d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,14 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return content
 
 
+def is_data_file(name: str) -> bool:
+    """Whether a file is one that ``encode_part`` writes images and masks to."""
+    return name.startswith(_DATA)
+
+
 def is_part(name: str) -> bool:
     """Whether a file is the index of a part."""
-    return name.startswith(_PREFIX)
+    return name.startswith(_PART)
 
 
 def full_name(sequence: Sequence) -> str:
@@ -214,7 +219,7 @@ class _DataFiles:
     def _name(self) -> str:
         """Names sort as the rows do: ``data-00007.parquet`` comes before ``data-00007_01.parquet``."""
         more = len(self.sizes)
-        return f"data-{self._part.number:05d}{f'_{more:02d}' if more else ''}.parquet"
+        return f"{_DATA}{self._part.number:05d}{f'_{more:02d}' if more else ''}.parquet"
 
 
 @contextmanager

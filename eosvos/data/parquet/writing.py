@@ -25,7 +25,7 @@ from eosvos.data.parquet.layout import (
     SKIPPED,
     VERSION,
 )
-from eosvos.data.parquet.parts import Part, cut, encode_part, full_name, is_part, parquet_bytes, read_part
+from eosvos.data.parquet.parts import Part, cut, encode_part, full_name, is_data_file, is_part, parquet_bytes, read_part
 from eosvos.data.parquet.reading import EncodedDataset, open_dataset
 from eosvos.data.parquet.rows import hash_of_all
 from eosvos.data.parquet.storage import shown
@@ -88,9 +88,9 @@ class Encoding:
         dataset = EncodedDataset(self.place, index, spec, hash_of_all(hashes))
         content = {"format": FORMAT, "version": VERSION, "spec": spec, "hash": dataset.hash}
         content |= {"files": files, "sequences": hashes}
-        ours = {CLAIM, *files, *(part.file for part in self.parts)}
-        for name in (storage.contents(self.place) or {}).keys() - ours:
-            storage.remove(self.place, name)  # of a run that was killed
+        for name in (storage.contents(self.place) or {}).keys() - files.keys():
+            if is_data_file(name) or storage.is_unfinished(name):
+                storage.remove(self.place, name)  # of a run that was killed
         if skipped:
             report = "".join(f"{name}\t{fault}\n" for name, fault in skipped.items())
             storage.write(self.place, SKIPPED, report.encode())
