@@ -1,17 +1,15 @@
 """Frames and masks as they lie in folders, or made up, to Parquet: `--help` has examples."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eosvos import cli
 from eosvos.data.readers.layouts import LAYOUTS, LayoutName, layouts_help
 from eosvos.errors import BadInput
-from eosvos.paths import absolute_path
+from eosvos.paths import absolute_address, absolute_path
 
 if TYPE_CHECKING:
-    from eosvos.data.parquet import EncodedDataset
     from eosvos.data.sequence import Sequence
 
 DESCRIPTION = f"""Encode a dataset to Parquet, the form that training and evaluation read.
@@ -27,6 +25,8 @@ Examples:
     --out runs/data/coco
   python jobs/encode_dataset.py --layout synthetic --split held --sequences 40 --out runs/data/synthetic-held
 """
+OF_ALL = ("layout", "out", "skip_bad", "verify")
+"""What goes with every layout."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class EncodeDataset:
 
     layout: LayoutName
     """How the files lie; see above."""
-    out: Path
-    """Folder to make; it appears when everything is in it. The same command again finds it and does nothing."""
+    out: str
+    """Folder to make, or a URI such as s3://bucket/train; it is a dataset when everything is in it. The same command
+    again resumes an encoding that was interrupted, or finds that all is done."""
     split: str | None = None
     """davis2016, davis2017, voc: name of a list; youtube-vos: folder in --root; images: folder in images, all unless
     given; synthetic: train or held."""
@@ -58,6 +59,10 @@ class EncodeDataset:
     """synthetic: objects per sequence, 3 or more, 3 unless given."""
     seed: int | None = None
     """synthetic: another seed makes other videos, 0 unless given."""
+    skip_bad: bool = False
+    """Leave out sequences that cannot be encoded, and name them here and in _skipped.txt; else the first ends it."""
+    verify: bool = False
+    """Read all of it back afterwards, as jobs/verify_dataset.py does."""
 
 
 def read(config: EncodeDataset) -> "tuple[list[Sequence], dict[str, Any]]":
@@ -69,7 +74,7 @@ def read(config: EncodeDataset) -> "tuple[list[Sequence], dict[str, Any]]":
     given: dict[str, Any] = {
         field.name: value
         for field in fields(config)
-        if field.name not in ("layout", "out") and (value := getattr(config, field.name)) is not None
+        if field.name not in OF_ALL and (value := getattr(config, field.name)) is not None
     }
     layout = LAYOUTS[config.layout]
     for name in given:
@@ -84,51 +89,33 @@ def read(config: EncodeDataset) -> "tuple[list[Sequence], dict[str, Any]]":
     return layout.read(made_from), {"layout": config.layout} | made_from
 
 
-def with_progress(work: Callable[[Callable[[int, int], None]], bool]) -> bool:
-    """Runs ``work`` with a function that shows frames done, frames in all and the time left."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = TextColumn("encoding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    with Progress(*columns, TextColumn("left")) as bar:
-        task = bar.add_task("encoding", visible=False)  # there may be nothing to do
-        return work(lambda done, total: bar.update(task, completed=done, total=total, visible=True))
-
-
-def summary(dataset: "EncodedDataset", out: Path) -> str:
-    """What is in the folder, in a few lines."""
-    objects = sum(len(dataset.visible(index)) for index in range(len(dataset.sequences)))
-    size = sum(path.stat().st_size for path in out.iterdir())
-    return (
-        f"sequences  {len(dataset.sequences)}\n"
-        f"frames     {dataset.index.num_rows}\n"
-        f"objects    {objects}\n"
-        f"bytes      {size:,}\n"
-        f"hash       {dataset.hash}\n"
-        f"where      {dataset.uri}"
-    )
-
-
 def main() -> None:
     config = cli.parse(EncodeDataset, description=DESCRIPTION)
     # Late, here and above, so that --help is quick.
     from rich.console import Console
 
-    from eosvos.data.parquet import encode, open_dataset
+    from cluster.encoding import encode, verify
+    from eosvos.data.parquet.card import facts
+    from eosvos.data.parquet.reading import read_index
 
-    config = replace(config, out=absolute_path(config.out, "--out"))
+    out = absolute_address(config.out, "--out")
     console = Console(soft_wrap=True, highlight=False)
     sequences, spec = read(config)
-    console.print("\n".join(f"{name:10} {value}" for name, value in spec.items()))
-    written = with_progress(lambda progress: encode(sequences, config.out, spec, progress))
+    console.print("\n".join(f"{name:12} {value}" for name, value in spec.items()))
+    written = encode(sequences, out, spec, config.skip_bad)
     console.print("encoded" if written else "already encoded, nothing to do")
-    console.print(summary(open_dataset(config.out), config.out))
+    found = read_index(out)
+    lines = facts(found.dataset, sum(found.files.values())) | {"where": out}
+    console.print("\n".join(f"{name:12} {value}" for name, value in lines.items()))
+    for name in found.dataset.spec.get("skipped", ()):
+        console.print(f"skipped: {name}")
+    if config.verify:
+        faults = verify(out)
+        for fault in faults[1:]:
+            console.print(fault)
+        if faults:
+            raise BadInput(faults[0])
+        console.print("verified: all frames are as the index says")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the other takes the rest.
 
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -110,7 +111,34 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def ray_here(tracking: str) -> Iterator[None]:
+def s3_port() -> Iterator[int]:
+    """Where the server of ``s3`` listens; the environment says so, too, which Ray's workers get when Ray starts."""
+    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        free.close()
+        yield port
+
+
+@pytest.fixture(scope="session")
+def s3(s3_port: int) -> Iterator[str]:
+    """The address of a bucket of a real S3 server on this machine; each test takes a folder of its own in it."""
+    import boto3
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", s3_port, verbose=False)
+    server.start()
+    boto3.client("s3").create_bucket(Bucket="bucket")
+    yield "s3://bucket"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_here(tracking: str, s3_port: int) -> Iterator[None]:
     """Ray with two CPUs on this machine, for everything that runs in the tests' own process.
 
     With its dashboard: without, Ray gives out the address at which another Ray's may listen, and Ray Train's

@@ -7,7 +7,7 @@ import torch
 
 from cluster.training import checkpoints
 from cluster.training.config import Training
-from cluster.training.worker import stream_config
+from cluster.training.stream import stream_config
 from eosvos.data.augment import TaskFrames, input_size
 from eosvos.data.config import PlanConfig
 from eosvos.data.mixture import open_mixture

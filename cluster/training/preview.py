@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from cluster.training.config import Training
-from cluster.training.stream import planned
-from cluster.training.worker import stream_config
+from cluster.training.stream import planned, stream_config
 from eosvos.data.augment import task_frames
 from eosvos.data.mixture import open_mixture
 from eosvos.data.sequence import VOID

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.training.config import Training
+from cluster.training.stream import planned, stream_config
 from eosvos.data.mixture import Mixture
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization, differing_fields, load, skeleton
@@ -23,6 +24,7 @@ def initial_state(training: Training, data: Mixture) -> Optimization:
         BadInput: weights or a checkpoint that cannot be started from, or held-out sequences that cannot be scored.
     """
     held_out = data.held_out(training.held_out, training.seed)
+    next(planned(data, stream_config(training, data), 0, 1))  # there are tasks
     facts: dict[str, Any] = {"data_hash": data.hash, "held_out": data.names(held_out)}
     if len(data.datasets) > 1:
         facts["held_out_by_dataset"] = data.names_by_dataset(held_out)

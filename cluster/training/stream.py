@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from cluster.session import DATA_TASK_CPUS
+from cluster.training.config import Training
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.data.mixture import Mixture
@@ -34,6 +35,19 @@ class StreamConfig:
     short_side: int
     long_side: int
     without: tuple[int, ...] = ()
+
+
+def stream_config(training: Training, data: Mixture) -> StreamConfig:
+    """Which tasks a training sees."""
+    return StreamConfig(
+        training.plan,
+        training.augmentation,
+        training.outer.meta_batch,
+        training.seed,
+        training.model.short_side,
+        training.model.long_side,
+        data.without(data.held_out(training.held_out, training.seed)),
+    )
 
 
 def planned(data: Mixture, config: StreamConfig, first_step: int, last_step: int) -> Iterator[Task]:

@@ -16,7 +16,7 @@ from ray.util.queue import Queue
 from cluster.training import checkpoints, progress
 from cluster.training.config import Training
 from cluster.training.progress import StepRow, TaskRow
-from cluster.training.stream import StreamConfig, planned, task_stream
+from cluster.training.stream import planned, stream_config, task_stream
 from eosvos.data.mixture import Mixture, open_mixture
 from eosvos.data.tasks import Task
 from eosvos.learning.learner import Learner
@@ -92,19 +92,6 @@ def train_worker(config: dict[str, Work]) -> None:
             if validates or done % training.checkpoint_every == 0 or done == training.outer.steps:
                 checkpoints.save(folder, done, optimization, learned)
             work.queue.put(row)
-
-
-def stream_config(training: Training, data: Mixture) -> StreamConfig:
-    """Which tasks a training sees."""
-    return StreamConfig(
-        training.plan,
-        training.augmentation,
-        training.outer.meta_batch,
-        training.seed,
-        training.model.short_side,
-        training.model.long_side,
-        data.without(data.held_out(training.held_out, training.seed)),
-    )
 
 
 def _batched(tasks: Iterator[Task], size: int) -> Iterator[list[Task]]:

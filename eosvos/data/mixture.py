@@ -45,16 +45,21 @@ class Mixture:
         return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
     def sources(self, config: PlanConfig, without: Collection[int] = ()) -> list[Source]:
-        """For a plan by ``config``, which draws nothing from the sequences ``without`` (places in ``sequences``)."""
+        """For a plan by ``config``, which draws nothing from the sequences ``without`` (places in ``sequences``).
+
+        Raises BadInput where a dataset has nothing to draw from.
+        """
+        sources = []
         weights = self.weights or (0,) * len(self.datasets)
-        return [
-            Source(
-                learnable(dataset, {place - first for place in without}),
-                hidden(dataset) if config.hidden else (),
-                weight,
-            )
-            for dataset, first, weight in zip(self.datasets, self._starts, weights, strict=True)
-        ]
+        for dataset, first, weight in zip(self.datasets, self._starts, weights, strict=True):
+            visible = learnable(dataset, {place - first for place in without})
+            if not any(frames for objects in visible for frames in objects.values()):
+                raise BadInput(
+                    f"{dataset.uri}: has no frame with a visible object to learn from; encode a split that has "
+                    "annotations, or leave it out"
+                )
+            sources.append(Source(visible, hidden(dataset) if config.hidden else (), weight))
+        return sources
 
     def held_out(self, share: float, seed: int) -> tuple[int, ...]:
         """The sequences to validate on; drawn by ``seed`` alone, from each dataset its share.

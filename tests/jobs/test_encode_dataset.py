@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -31,9 +30,9 @@ def davis_root(tmp_path: Path) -> Path:
     return root
 
 
-def _process(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(JOB), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture(autouse=True)
+def one_ray(ray_here: None) -> None:
+    """For the commands that run in this process."""
 
 
 def _here(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -46,26 +45,52 @@ def _here(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return 0
 
 
-def test_encode_once_and_again(tmp_path: Path, davis_root: Path) -> None:
+def test_encode_once_and_again(
+    tmp_path: Path, davis_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ("--layout", "davis2016", "--root", davis_root, "--split", "train", "--out", tmp_path / "out")
-    first = _process(*arguments)
-    assert (first.returncode, first.stderr) == (0, "")
+    assert _here(monkeypatch, *arguments, "--verify") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
     dataset = open_dataset(tmp_path / "out")
     for line in ("sequences 1", "frames 3", "objects 1", f"hash {dataset.hash}", f"where {tmp_path / 'out'}"):
-        assert line in [" ".join(printed.split()) for printed in first.stdout.splitlines()]
-    again = _process(*arguments)
-    assert (again.returncode, again.stderr) == (0, "")
-    assert "already encoded" in again.stdout
+        assert line in [" ".join(printed.split()) for printed in said.out.splitlines()]
+    assert "verified: all frames" in said.out
+    assert _here(monkeypatch, *arguments) == 0
+    assert "already encoded" in capsys.readouterr().out
 
 
-def test_a_truncated_image(tmp_path: Path, davis_root: Path) -> None:
+def test_a_truncated_image(
+    tmp_path: Path, davis_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = davis_root / "JPEGImages/480p/bear/00001.jpg"
     path.write_bytes(path.read_bytes()[:300])
-    done = _process("--layout", "davis2016", "--root", davis_root, "--split", "train", "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {path}: not a readable image")
-    assert done.stderr.count("\n") == 1
+    arguments = ("--layout", "davis2016", "--root", davis_root, "--split", "train", "--out", tmp_path / "out")
+    assert _here(monkeypatch, *arguments) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"error: {path}: not a readable image")
+    assert stderr.count("\n") == 1
     assert [folder.name for folder in tmp_path.iterdir()] == ["davis"]
+
+
+def test_what_is_bad_is_left_out_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (8, 9, 3), np.uint8)).save(tmp_path / f"images/{number}.jpg")
+        Image.fromarray(np.eye(8, 9, dtype=np.uint8)).save(tmp_path / f"masks/{number}.png")
+    (tmp_path / "masks/1.png").write_bytes(b"no mask")
+    arguments = ("--layout", "images", "--root", tmp_path, "--out", tmp_path / "out")
+    assert _here(monkeypatch, *arguments) == 2
+    assert f"{tmp_path}/masks/1.png: not a readable mask" in capsys.readouterr().err
+    assert _here(monkeypatch, *arguments, "--skip-bad") == 0
+    said = capsys.readouterr().out
+    assert "1 sequences, named in _skipped.txt" in said
+    assert "skipped: images/1" in said
+    assert len(open_dataset(tmp_path / "out").sequences) == 2
 
 
 def test_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

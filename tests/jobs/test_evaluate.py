@@ -26,9 +26,9 @@ def checkpoint(training: MetaTraining, tmp_path: Path) -> Path:
 
 REFUSALS = {
     "--checkpoint TMP/missing": "TMP/missing: no such checkpoint",
-    "--checkpoint ENCODED/index.parquet": "ENCODED/index.parquet: not a checkpoint of ours",
+    "--checkpoint ENCODED/_index.parquet": "ENCODED/_index.parquet: not a checkpoint of ours",
     "--data TMP/missing": "TMP/missing: no such folder; encode a dataset with jobs/encode_dataset.py",
-    "--data TMP": "TMP/index.parquet: missing, so the folder is no encoded dataset",
+    "--data TMP": "TMP/_index.parquet: missing, so the folder is no encoded dataset",
     "-T 5 5": "T: needs different values of at least 0, got (5, 5)",
     "-T -1": "T: needs different values of at least 0, got (-1,)",
     "--learning-rate 0": "learning_rate: needs different values above 0, got (0.0,)",

@@ -49,7 +49,7 @@ def test_another_configuration_on_the_same_run(
 
 REFUSALS = {
     "--data TMP/missing": "TMP/missing: no such folder; encode a dataset with jobs/encode_dataset.py",
-    "--data TMP": "TMP/index.parquet: missing, so the folder is no encoded dataset",
+    "--data TMP": "TMP/_index.parquet: missing, so the folder is no encoded dataset",
     "--data ": "--data: name an encoded dataset",
     "--parent TMP/missing": "TMP/missing: no such checkpoint",
     "--backbone-weights TMP/missing.safetensors": "TMP/missing.safetensors: ",

@@ -50,7 +50,7 @@ def test_a_data_file_that_a_worker_cannot_read_ends_the_job_with_one_line(
     broken.mkdir()
     for path in Path(training.data[0]).iterdir():
         content = path.read_bytes()
-        (broken / path.name).write_bytes(content if path.name == "index.parquet" else b"\0" * len(content))
+        (broken / path.name).write_bytes(content if path.name.startswith("_") else b"\0" * len(content))
     (tmp_path / "config.json").write_text(json.dumps(to_dict(replace(training, data=(str(broken),)))))
     line = refused("meta_train", "--config", tmp_path / "config.json", "--out", tmp_path / "run")
     assert line.startswith(f"{broken}/data-00000.parquet, sequence train-0000")

@@ -1,17 +1,24 @@
-"""The columns of the data files and of the index.
+"""The files of an encoded dataset, and the columns of the data files and of the index.
 
 A row group per frame means that exactly the frames that are asked for are read. Its price is a footer of about 0.6 kB
 per frame, so a file holds at most ``MAX_ROWS`` frames: then opening one takes about 30 ms and a frame about 0.1 ms
 (measured: 2,500 row groups 10 to 28 ms, 4,096 row groups 28 ms, with statistics and dictionaries left out).
+
+Whatever is no data file has a name with an underscore, which pyarrow, pandas and Ray leave out of a folder's rows.
 """
 
 import pyarrow as pa
 
 FORMAT = "eosvos frames"
 VERSION = 1
-INDEX = "index.parquet"
+INDEX = "_index.parquet"
+OLD_INDEX = "index.parquet"  # of datasets that were encoded before the index had its underscore
+CARD = "_README.md"
+SKIPPED = "_skipped.txt"
+CLAIM = "_encoding.json"  # while the encoding is unfinished
 METADATA_KEY = b"eosvos"
 MAX_ROWS = 4096
+FILE_BYTES = 256 * 2**20
 
 _LABELS = [
     ("dataset", pa.string()),

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
 
-from eosvos.data.parquet.layout import FORMAT, INDEX, METADATA_KEY, VERSION
+from eosvos.data.parquet.layout import CLAIM, FORMAT, INDEX, METADATA_KEY, OLD_INDEX, VERSION
+from eosvos.data.parquet.storage import address_of, contents, filesystem_of, one_line, shown
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.errors import BadInput
 
@@ -33,12 +33,12 @@ class _Rows:
     def __call__(self, position: int) -> EncodedFrame:
         """Raises BadInput naming a data file that cannot be read."""
         file, group = self.files[position], self.row_groups[position]
-        source = f"{self.uri}/{file}, {self.label}, position {position}"
+        source = f"{shown(self.uri)}/{file}, {self.label}, position {position}"
         try:
-            opened = _open_file(self.uri, file, self.hash, threading.get_ident())
+            opened = _kept_file(self.uri, file, self.hash, threading.get_ident())
             row = opened.read_row_group(group, columns=["image", "mask"], use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
-            raise BadInput(f"{source}: cannot be read ({_one_line(error)}); encode the dataset again") from error
+            raise BadInput(f"{source}: cannot be read ({one_line(error)}); encode the dataset again") from error
         image, mask = row["image"][0].as_py(), row["mask"][0].as_py()
         return EncodedFrame(image, mask, f"{source}, image", f"{source}, mask")
 
@@ -55,7 +55,7 @@ class EncodedDataset:
             row_group, merge_objects, ids, areas, boxes (x0, y0, x1, y1, ends exclusive), height, width. ids, areas
             and boxes are null where a frame has no mask.
         spec: what it was made from, as given to ``encode``.
-        hash: SHA-256, in hex, over names, images and masks.
+        hash: SHA-256, in hex, of names, images and masks.
     """
 
     uri: str
@@ -129,6 +129,10 @@ class EncodedDataset:
             for cut, end, start in zip(cuts, cuts[1:], self._starts, strict=False)
         ]
 
+    def rows(self, sequence_index: int) -> tuple[int, int]:
+        """First row of a sequence in the index, and one beyond its last."""
+        return self._starts[sequence_index], self._starts[sequence_index + 1]
+
     def visible(self, sequence_index: int) -> dict[int, tuple[int, ...]]:
         """Object id -> positions of the frames in which it is visible, both rising. The first call takes a while."""
         return {number: positions for number, (positions, _) in self._objects[sequence_index].items()}
@@ -146,70 +150,86 @@ def open_dataset(uri: str | Path) -> EncodedDataset:
 
     Raises:
         BadInput: no such folder, no dataset in it, another format version, or a data file that is missing or of
-            another length than the index says.
+            another length than the index says; a storage that does not answer or refuses.
     """
-    address = str(uri) if "://" in str(uri) else str(Path(uri).resolve())
-    filesystem, folder = _filesystem(address)
-    path = f"{address}/{INDEX}"
-    there, index_there = _infos(address, folder, f"{folder}/{INDEX}")
-    if there.type != fs.FileType.Directory:
-        raise BadInput(f"{address}: no such folder; encode a dataset with jobs/encode_dataset.py")
-    if index_there.type != fs.FileType.File:
+    found = read_index(uri)
+    for fault in found.file_faults:
+        raise BadInput(fault)
+    return found.dataset
+
+
+@dataclass(frozen=True)
+class Index:
+    """All that an index file says, and what is there beside it.
+
+    Attributes:
+        dataset: what the index is of; its data files may be missing.
+        files: data file -> its bytes, as the index says.
+        sequence_hashes: of the sequences in order; none in an index of an older version.
+        there: names in the folder -> bytes, None for a folder.
+    """
+
+    dataset: EncodedDataset
+    files: Mapping[str, int]
+    sequence_hashes: tuple[str, ...]
+    there: Mapping[str, int | None]
+
+    @property
+    def file_faults(self) -> list[str]:
+        """A line for each data file that is missing or has another length."""
+        faults = []
+        for name, size in self.files.items():
+            path, found = f"{shown(self.dataset.uri)}/{name}", self.there.get(name)
+            if found is None:
+                faults.append(f"{path}: missing, though the index names it; copy it here or encode again")
+            elif found != size:
+                faults.append(f"{path}: {found} bytes, the index says {size}; copy it again or encode again")
+        return faults
+
+
+def read_index(uri: str | Path) -> Index:
+    """The index of an encoded dataset. Raises BadInput as ``open_dataset`` does, but for its data files."""
+    address = address_of(uri)
+    there = contents(address)
+    if there is None:
+        raise BadInput(f"{shown(address)}: no such folder; encode a dataset with jobs/encode_dataset.py")
+    name = OLD_INDEX if OLD_INDEX in there and INDEX not in there else INDEX
+    path = f"{shown(address)}/{name}"
+    if CLAIM in there and INDEX not in there:
+        raise BadInput(f"{shown(address)}: the encoding has not ended; the same command resumes it")
+    if there.get(name) is None:
         raise BadInput(f"{path}: missing, so the folder is no encoded dataset; make one with jobs/encode_dataset.py")
+    filesystem, folder = filesystem_of(address)
     try:
         # The file itself and not `read_table`, which takes a folder named like a=b for a partition.
-        with pq.ParquetFile(f"{folder}/{INDEX}", filesystem=filesystem) as file:
+        with pq.ParquetFile(f"{folder}/{name}", filesystem=filesystem) as file:
             index = file.read()
         content = json.loads((index.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: not a readable index ({_one_line(error)}); encode the dataset again") from error
+        raise BadInput(f"{path}: not a readable index ({one_line(error)}); encode the dataset again") from error
     if content.get("format") != FORMAT:
         raise BadInput(f"{path}: not the index of an encoded dataset; make one with jobs/encode_dataset.py")
     if content["version"] != VERSION:
         raise BadInput(f"{path}: format version {content['version']}, this program reads {VERSION}; encode it again")
-    found = _infos(address, *(f"{folder}/{name}" for name in content["files"]))
-    for (name, size), info in zip(content["files"].items(), found, strict=True):
-        if info.type != fs.FileType.File:
-            raise BadInput(f"{address}/{name}: missing, though the index names it; copy it here or encode again")
-        if info.size != size:
-            raise BadInput(f"{address}/{name}: {info.size} bytes, the index says {size}; copy it again or encode again")
-    return EncodedDataset(address, index, content["spec"], content["hash"])
-
-
-def _infos(uri: str, *paths: str) -> list[fs.FileInfo]:
-    """What is at these paths of the file system that ``uri`` is on. Raises BadInput where it does not answer."""
-    try:
-        infos: list[fs.FileInfo] = _filesystem(uri)[0].get_file_info(list(paths))
-    except OSError as error:
-        raise BadInput(f"{uri}: does not answer ({_one_line(error)}); check the address and the access") from error
-    return infos
+    dataset = EncodedDataset(address, index, content["spec"], content["hash"])
+    return Index(dataset, content["files"], tuple(content.get("sequences", ())), there)
 
 
 @lru_cache(maxsize=8)
 def _reopen(uri: str, content_hash: str) -> EncodedDataset:
     dataset = open_dataset(uri)
     if dataset.hash != content_hash:
-        raise BadInput(f"{uri}: the dataset was replaced while it was in use; start again")
+        raise BadInput(f"{shown(uri)}: the dataset was replaced while it was in use; start again")
     return dataset
 
 
-@lru_cache(maxsize=8)
-def _filesystem(uri: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in uri:
-        return fs.LocalFileSystem(), uri
-    try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
-    except (OSError, pa.ArrowInvalid, NotImplementedError) as error:
-        raise BadInput(f"{uri}: not an address that pyarrow can open ({_one_line(error)})") from error
-    return filesystem, path.rstrip("/")
-
-
-@lru_cache(maxsize=64)
-def _open_file(uri: str, file: str, content_hash: str, thread: int) -> pq.ParquetFile:
-    """Open files are kept per thread, as a reader serves one at a time; the hash tells a replaced dataset apart."""
-    filesystem, folder = _filesystem(uri)
+def open_data_file(uri: str, file: str) -> pq.ParquetFile:
+    """A data file of the dataset at an address. Raises OSError and ArrowInvalid where it cannot be read."""
+    filesystem, folder = filesystem_of(uri)
     return pq.ParquetFile(f"{folder}/{file}", filesystem=filesystem, pre_buffer=not uri.startswith(os.sep))
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+@lru_cache(maxsize=64)
+def _kept_file(uri: str, file: str, content_hash: str, thread: int) -> pq.ParquetFile:
+    """Open files are kept per thread, as a reader serves one at a time; the hash tells a replaced dataset apart."""
+    return open_data_file(uri, file)

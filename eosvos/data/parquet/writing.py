@@ -1,218 +1,276 @@
-"""Sequences -> an encoded dataset; the folder appears whole or not at all."""
+"""Sequences -> an encoded dataset: what is to be done, what is done already, and the index at the end."""
 
-import glob
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from scipy import ndimage
 
-from eosvos.data.parquet.layout import DATA_SCHEMA, FORMAT, INDEX, INDEX_SCHEMA, MAX_ROWS, METADATA_KEY, VERSION
-from eosvos.data.parquet.reading import open_dataset
-from eosvos.data.sequence import VOID, EncodedFrame, Sequence, decode
+from eosvos.data.parquet import storage
+from eosvos.data.parquet.card import card
+from eosvos.data.parquet.layout import (
+    CARD,
+    CLAIM,
+    FILE_BYTES,
+    FORMAT,
+    INDEX,
+    METADATA_KEY,
+    OLD_INDEX,
+    SKIPPED,
+    VERSION,
+)
+from eosvos.data.parquet.parts import Part, cut, encode_part, full_name, is_data_file, is_part, parquet_bytes, read_part
+from eosvos.data.parquet.reading import EncodedDataset, open_dataset
+from eosvos.data.parquet.rows import hash_of_all
+from eosvos.data.parquet.storage import shown
+from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 from eosvos.files import locked
 
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """An encoded dataset in the making. Parts may be encoded by any process, in any order.
+
+    Attributes:
+        place: address of the folder that its files are written to.
+        spec: what it is made from.
+        parts: all of them, whole or not.
+        skip_bad: leave out sequences that cannot be encoded.
+        file_bytes: about how many bytes of images and masks go into one file.
+    """
+
+    place: str
+    spec: Mapping[str, Any]
+    parts: tuple[Part, ...]
+    skip_bad: bool
+    file_bytes: int
+
+    @property
+    def frames(self) -> int:
+        """Of all parts."""
+        return sum(part.frames for part in self.parts)
+
+    def missing(self) -> list[Part]:
+        """The parts that are not whole. Without ``skip_bad`` one that leaves a sequence out is not."""
+        there = storage.contents(self.place) or {}
+        return [
+            part
+            for part in self.parts
+            if part.file not in there or (not self.skip_bad and read_part(part, self.place).skipped)
+        ]
+
+    def finish(self) -> dict[str, str]:
+        """Writes the card and then the index, which makes the dataset whole.
+
+        Returns:
+            ``DATASET/NAME`` of each sequence that was left out -> what is wrong with it.
+
+        Raises:
+            BadInput: all sequences were left out, or a file that cannot be written.
+        """
+        parts = [read_part(part, self.place) for part in self.parts]
+        skipped = {name: fault for part in parts for name, fault in part.skipped.items()}
+        index = pa.concat_tables([part.index.replace_schema_metadata() for part in parts]).combine_chunks()
+        if index.num_rows == 0:
+            raise BadInput(f"no sequence can be encoded, the first because of {next(iter(skipped.values()))}")
+        files = {name: size for part in parts for name, size in part.files.items()}
+        hashes = [one for part in parts for one in part.hashes]
+        spec = {**self.spec, **({"skipped": list(skipped)} if skipped else {})}
+        dataset = EncodedDataset(self.place, index, spec, hash_of_all(hashes))
+        content = {"format": FORMAT, "version": VERSION, "spec": spec, "hash": dataset.hash}
+        content |= {"files": files, "sequences": hashes}
+        for name in (storage.contents(self.place) or {}).keys() - files.keys():
+            if is_data_file(name) or storage.is_unfinished(name):
+                storage.remove(self.place, name)  # of a run that was killed
+        if skipped:
+            report = "".join(f"{name}\t{fault}\n" for name, fault in skipped.items())
+            storage.write(self.place, SKIPPED, report.encode())
+        storage.write(self.place, CARD, card(dataset, sum(files.values()), hashes).encode())
+        table = index.replace_schema_metadata({METADATA_KEY: json.dumps(content)})
+        storage.write(self.place, INDEX, parquet_bytes(table))
+        return skipped
+
+
 def encode(
     sequences: Iterable[Sequence],
-    out: Path,
+    out: str | Path,
     spec: Mapping[str, Any],
     progress: Progress | None = None,
-    file_bytes: int = 256 * 2**20,
+    file_bytes: int = FILE_BYTES,
+    skip_bad: bool = False,
 ) -> bool:
-    """Write an encoded dataset; image and mask bytes go in as they came.
+    """Write an encoded dataset in this process; image and mask bytes go in as they came.
 
-    Every frame is decoded in full first, so that a broken file is found here and not in training.
+    Every frame is decoded in full first, so that a broken file is found here and not in training. Killed and begun
+    again it keeps the parts that are whole.
 
     Args:
         sequences: with names that are unique within their dataset; they are sorted by dataset and name.
-        out: folder to make; its parents are made too.
+        out: folder or URI to make; its parents are made too.
         spec: JSON-ready values that say what the dataset is made from. The same again on the same folder is no work.
         progress: called with (frames done, frames in all).
         file_bytes: about how many bytes of images and masks go into one file.
+        skip_bad: leave out sequences that cannot be encoded, and name them in ``_skipped.txt`` and in the spec.
 
     Returns:
         True where it was written, False where ``out`` already holds a dataset of the same ``spec``.
 
     Raises:
-        BadInput: an image or a mask that cannot be decoded or differ in size, no frames, a name that occurs twice,
-            or a folder ``out`` that holds something else. Then ``out`` is as it was.
+        BadInput: as ``begun``; an image or a mask that cannot be decoded or differ in size.
     """
-    if ":/" in str(out):
-        raise BadInput(f"{out}: datasets are written to local folders; encode to one and copy it to where it belongs")
-    out = Path(out).resolve()
-    spec = json.loads(json.dumps(spec))
-    if _occupied(out):
-        _check_same(out, spec)
-        return False
-    ordered = sorted(sequences, key=lambda sequence: (sequence.dataset, sequence.name))
-    _check_sequences(ordered, out)
-    with _partial_folder(out) as partial:
-        _write(ordered, partial, spec, progress, file_bytes)
-        try:
-            partial.rename(out)
-        except OSError:
-            if not _occupied(out):
-                raise
-            _check_same(out, spec)  # another process was faster
+    with begun(sequences, out, spec, file_bytes, skip_bad) as encoding:
+        if encoding is None:
             return False
+        missing = encoding.missing()
+        done = encoding.frames - sum(part.frames for part in missing)
+        for part in missing:
+            before = done
+            advance = (lambda frames: progress(before + frames, encoding.frames)) if progress else None  # noqa: B023
+            encode_part(part, encoding.place, file_bytes, skip_bad, advance)
+            done += part.frames
+        encoding.finish()
     return True
 
 
-def _occupied(out: Path) -> bool:
-    return out.exists() and not (out.is_dir() and not any(out.iterdir()))
+@contextmanager
+def begun(
+    sequences: Iterable[Sequence],
+    out: str | Path,
+    spec: Mapping[str, Any],
+    file_bytes: int = FILE_BYTES,
+    skip_bad: bool = False,
+) -> Iterator[Encoding | None]:
+    """Begins an encoding or takes up one that was interrupted; arguments as of ``encode``.
+
+    On a local file system all is written to ``OUT.partial`` beside, which one process at a time has, and which is
+    renamed once the block has ended well and the index is there. Elsewhere files are written where they belong, the
+    index last.
+
+    Yields:
+        what there is to do; None where ``out`` already holds a dataset of the same ``spec``.
+
+    Raises:
+        BadInput: no frames, a name that occurs twice, a folder ``out`` that holds something else or another
+            encoding, another process that encodes to it, or a place that nothing can be written to.
+    """
+    address = storage.address_of(out)
+    spec = json.loads(json.dumps(spec))
+    if _is_done(address, spec, skip_bad):
+        yield None
+        return
+    local = storage.local_folder(address)
+    place = str(local.with_name(f"{local.name}.partial")) if local else address
+    ordered = sorted(sequences, key=lambda sequence: (sequence.dataset, sequence.name))
+    _check_sequences(ordered, address)
+    storage.make_folder(place)
+    with _alone(place):
+        if local and _is_done(place, spec, skip_bad):  # of a run that was killed after its index
+            _publish(place, local)
+        if _is_done(address, spec, skip_bad):  # or another process has ended meanwhile
+            yield None
+            return
+        encoding = Encoding(place, spec, cut(ordered), skip_bad, file_bytes)
+        try:
+            _claim(encoding, ordered)
+            yield encoding
+        except BaseException:
+            if local:
+                _remove_if_useless(Path(place))
+            raise
+        _publish(place, local)
 
 
-def _check_same(out: Path, spec: Mapping[str, Any]) -> None:
-    if not (out / INDEX).is_file():
-        raise BadInput(f"{out}: exists and is no encoded dataset; choose another folder or remove it")
-    there = open_dataset(out).spec
-    missing = "nothing"
-    differences = [
-        f"{field} ({there.get(field, missing)} there, {spec.get(field, missing)} now)"
-        for field in sorted({*there, *spec})
-        if there.get(field, missing) != spec.get(field, missing)
-    ]
-    if differences:
-        raise BadInput(
-            f"{out}: holds a dataset that differs in {', '.join(differences)}; choose another folder or remove it"
-        )
+def _remove_if_useless(place: Path) -> None:
+    """Removes a folder in which no part is whole: there is nothing to resume."""
+    if not any(is_part(path.name) for path in place.iterdir()):
+        shutil.rmtree(place, ignore_errors=True)  # a task that ends may still write
 
 
-def _check_sequences(ordered: list[Sequence], out: Path) -> None:
-    if not ordered:
-        raise BadInput(f"{out}: there are no sequences to encode; give at least one")
-    for sequence, following in zip(ordered, [*ordered[1:], None], strict=True):
-        if len(sequence) == 0:
-            raise BadInput(f"{sequence.dataset}/{sequence.name}: has no frames; leave the sequence out")
-        if following and (sequence.dataset, sequence.name) == (following.dataset, following.name):
-            raise BadInput(f"{sequence.dataset}/{sequence.name}: occurs twice; give each sequence a name of its own")
+def _publish(place: str, local: Path | None) -> None:
+    """Removes what no dataset has, and makes the folder ``place`` the ``local`` one."""
+    for name in storage.contents(place) or {}:
+        if name == CLAIM or is_part(name):
+            storage.remove(place, name)
+    if local is None:
+        return
+    try:
+        if local.is_dir():
+            local.rmdir()  # it was empty
+        Path(place).rename(local)
+    except OSError as error:
+        raise BadInput(f"{local}: {error.strerror}; move it away, and the same command uses {place}") from error
 
 
 @contextmanager
-def _partial_folder(out: Path) -> Iterator[Path]:
-    """A locked folder beside ``out`` that is gone afterwards, unless it was renamed; dead runs' folders go first."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise BadInput(f"{out.parent}: not a folder, so nothing can be written below it; choose another") from error
-    for left_over in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
-        with locked(left_over) as is_ours:
-            if is_ours:
-                shutil.rmtree(left_over, ignore_errors=True)
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    partial.mkdir()
-    try:
-        with locked(partial):
-            yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _alone(place: str) -> Iterator[None]:
+    if storage.local_folder(place) is None:
+        yield  # nothing to lock there; whoever encodes the same at the same time writes the same
+        return
+    with locked(Path(place)) as ours:
+        if ours is False:
+            raise BadInput(f"{place}: another process encodes there; wait for it, or choose another --out")
+        yield
 
 
-def _write(
-    ordered: list[Sequence], folder: Path, spec: Mapping[str, Any], progress: Progress | None, file_bytes: int
-) -> None:
-    total = sum(len(sequence) for sequence in ordered)
-    rows: list[dict[str, Any]] = []
-    digest = hashlib.sha256()
-    with _DataFiles(folder, file_bytes) as files:
-        for sequence in ordered:
-            for position, name in enumerate(sequence.frame_names):
-                encoded = sequence.read(position)
-                row: dict[str, Any] = {
-                    "dataset": sequence.dataset,
-                    "sequence": sequence.name,
-                    "position": position,
-                    "name": name,
-                }
-                row |= _describe(encoded, sequence.merge_objects)
-                file, row_group = files.write(row | {"image": encoded.image, "mask": encoded.mask})
-                row |= {"file": file, "row_group": row_group, "merge_objects": sequence.merge_objects}
-                row |= {"categories": _categories(row["ids"], sequence.categories)}
-                rows.append(row)
-                _digest(digest, row, encoded)
-                if progress:
-                    progress(len(rows), total)
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    content = {"format": FORMAT, "version": VERSION, "spec": spec, "hash": digest.hexdigest(), "files": sizes}
-    index = pa.Table.from_pylist(rows, INDEX_SCHEMA.with_metadata({METADATA_KEY: json.dumps(content)}))
-    pq.write_table(index, folder / INDEX)
+def _is_done(address: str, spec: Mapping[str, Any], skip_bad: bool) -> bool:
+    """Whether this dataset is there. Raises BadInput where another one is, or something else."""
+    there = [name for name in storage.contents(address) or {} if not storage.is_unfinished(name)]
+    if not there or (CLAIM in there and INDEX not in there):
+        return False
+    if INDEX not in there and OLD_INDEX not in there:
+        raise BadInput(f"{shown(address)}: exists and is no encoded dataset; choose another folder or remove it")
+    before = dict(open_dataset(address).spec)
+    if skip_bad:
+        before.pop("skipped", None)
+    _check_same(address, before, spec)
+    return True
 
 
-def _describe(encoded: EncodedFrame, merge_objects: bool) -> dict[str, Any]:
-    """The columns from ``ids`` on. Raises BadInput for what cannot be decoded."""
-    image, mask = decode(encoded, merge_objects)
-    row: dict[str, Any] = {"ids": None, "areas": None, "boxes": None}
-    row |= {"height": image.shape[1], "width": image.shape[2]}
-    if mask is not None:
-        values = mask.numpy()
-        areas = np.bincount(values.ravel(), minlength=1)
-        ids = [number for number in np.flatnonzero(areas).tolist() if number not in (0, VOID)]
-        slices = ndimage.find_objects(values)
-        spans = [slices[number - 1] for number in ids]
-        row["ids"], row["areas"] = ids, [int(areas[number]) for number in ids]
-        row["boxes"] = [[x.start, y.start, x.stop, y.stop] for y, x in spans]
-    return row
+def _check_same(address: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    missing = "nothing"
+    differences = [
+        f"{field} ({there.get(field, missing)} there, {now.get(field, missing)} now)"
+        for field in sorted({*there, *now})
+        if there.get(field, missing) != now.get(field, missing)
+    ]
+    if differences:
+        raise BadInput(
+            f"{shown(address)}: holds a dataset that differs in {', '.join(differences)}; "
+            "choose another folder or remove it"
+        )
 
 
-def _categories(ids: list[int] | None, known: Mapping[int, str]) -> list[str | None] | None:
-    return None if ids is None else [known.get(number) for number in ids]
+def _claim(encoding: Encoding, ordered: SequenceOf[Sequence]) -> None:
+    """Makes the place that of this encoding. Raises BadInput where it is that of another, or cannot be written to."""
+    names = [[full_name(one), one.frame_names, one.merge_objects, sorted(one.categories.items())] for one in ordered]
+    content = {
+        **encoding.spec,
+        "number of sequences": len(ordered),
+        "number of frames": encoding.frames,
+        "names and categories": hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16],
+        "bytes of a file": encoding.file_bytes,
+        "parts": len(encoding.parts),
+    }
+    if CLAIM in (storage.contents(encoding.place) or {}):
+        _check_same(encoding.place, json.loads(storage.read(encoding.place, CLAIM)), content)
+    else:
+        storage.write(encoding.place, CLAIM, json.dumps(content, indent=2).encode())
 
 
-def _digest(digest: Any, row: Mapping[str, Any], encoded: EncodedFrame) -> None:
-    """Over names and bytes, with the lengths, so that no two contents read the same."""
-    labels = [row[key] for key in ("dataset", "sequence", "position", "name", "merge_objects")]
-    labels += [row["categories"]] if any(row["categories"] or ()) else []
-    lengths = [len(encoded.image), None if encoded.mask is None else len(encoded.mask)]
-    digest.update(json.dumps([*labels, *lengths]).encode())
-    digest.update(encoded.image)
-    digest.update(encoded.mask or b"")
-
-
-class _DataFiles:
-    """Writes rows to ``data-00000.parquet`` and on, a row group each."""
-
-    def __init__(self, folder: Path, file_bytes: int) -> None:
-        self._folder = folder
-        self._file_bytes = file_bytes
-        self._count = self._rows = self._bytes = 0
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> "_DataFiles":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer:
-            self._writer.close()
-
-    def write(self, row: Mapping[str, Any]) -> tuple[str, int]:
-        """Name of the file and number of the row group that the row went to."""
-        size = len(row["image"]) + len(row["mask"] or b"")
-        full = self._rows == MAX_ROWS or (self._rows > 0 and self._bytes + size > self._file_bytes)
-        if self._writer is None or full:
-            if self._writer:
-                self._writer.close()
-                self._count += 1
-            self._rows = self._bytes = 0
-            # JPEG and PNG do not compress further; statistics and dictionaries would swell the footer.
-            self._writer = pq.ParquetWriter(
-                self._path(), DATA_SCHEMA, compression="none", use_dictionary=False, write_statistics=False
-            )
-        self._writer.write_table(pa.Table.from_pylist([row], DATA_SCHEMA))
-        self._rows += 1
-        self._bytes += size
-        return self._path().name, self._rows - 1
-
-    def _path(self) -> Path:
-        return self._folder / f"data-{self._count:05d}.parquet"
+def _check_sequences(ordered: list[Sequence], address: str) -> None:
+    if not ordered:
+        raise BadInput(f"{shown(address)}: there are no sequences to encode; give at least one")
+    for sequence, following in zip(ordered, [*ordered[1:], None], strict=True):
+        if len(sequence) == 0:
+            raise BadInput(f"{full_name(sequence)}: has no frames; leave the sequence out")
+        if following and (sequence.dataset, sequence.name) == (following.dataset, following.name):
+            raise BadInput(f"{full_name(sequence)}: occurs twice; give each sequence a name of its own")

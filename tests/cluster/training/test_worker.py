@@ -13,7 +13,7 @@ import torch
 from cluster.training import checkpoints, progress
 from cluster.training import worker as train_worker
 from cluster.training.config import MetaTraining, ParentTraining, Training
-from cluster.training.stream import StreamConfig
+from cluster.training.stream import StreamConfig, stream_config
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.mixture import Mixture, open_mixture
 from eosvos.data.tasks import Task, plan
@@ -152,7 +152,7 @@ def test_a_parent_from_nothing_finds_the_statistics_of_batch_norm(start: MetaTra
         _run(replace(parent, backbone_weights=weights), folder)
         after[weights] = load(folder / "checkpoints" / "step-000001.safetensors").initialization
     dataset = open_mixture(start.data)
-    (tasks,) = _direct_stream(dataset, train_worker.stream_config(parent, dataset), 0, 1, 0, 1, 1.0)
+    (tasks,) = _direct_stream(dataset, stream_config(parent, dataset), 0, 1, 0, 1, 1.0)
     convolution, means = model.backbone.body["stem"][0], []
     for _, frames in tasks:
         seen = convolution(model.image_list([*frames.train_images, *frames.test_images]).tensors)

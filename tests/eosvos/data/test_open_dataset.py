@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eosvos.data.parquet import encode, open_dataset
-from eosvos.data.parquet.layout import INDEX, METADATA_KEY
+from eosvos.data.parquet.layout import INDEX, METADATA_KEY, OLD_INDEX
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.errors import BadInput
 
@@ -64,3 +64,16 @@ def test_damage_found_while_reading(tmp_path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(BadInput, match=rf"{DATA}, sequence train-00000, position 1: cannot be read"):
         open_dataset(tmp_path / "out").sequences[0].read(1)
+
+
+def test_an_index_of_the_old_name(tmp_path: Path) -> None:
+    encode(synthetic("train", 2, TINY), tmp_path / "out", SPEC)
+    new = open_dataset(tmp_path / "out")
+    (tmp_path / "out" / INDEX).rename(tmp_path / "out" / OLD_INDEX)
+    old = open_dataset(tmp_path / "out")
+    assert (old.hash, old.spec, old.index) == (new.hash, new.spec, new.index)
+    assert old.sequences[1].read(2) == new.sequences[1].read(2)
+    assert not encode(synthetic("train", 2, TINY), tmp_path / "out", SPEC)
+    (tmp_path / "out" / OLD_INDEX).write_bytes(b"")
+    with pytest.raises(BadInput, match=rf"out/{OLD_INDEX}: not a readable index"):
+        open_dataset(tmp_path / "out")

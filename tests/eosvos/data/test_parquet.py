@@ -1,7 +1,8 @@
 """Encoded datasets: what goes in comes out, and nothing half-written looks whole."""
 
+import hashlib
+import io
 import pickle
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,17 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from pyarrow import fs
 
-from eosvos.data.parquet import encode, open_dataset, writing
+from eosvos.data.parquet import encode, open_dataset, parts, reading
 from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.errors import BadInput
-from eosvos.files import lock_file, locked
 
 Make = Callable[..., Sequence]
 SPEC = {"layout": "made", "size": 7}
@@ -81,12 +85,64 @@ def test_sequences_come_sorted_and_files_are_split(tmp_path: Path) -> None:
 
 
 def test_a_file_holds_no_more_frames_than_its_footer_bears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "MAX_ROWS", 4)
+    monkeypatch.setattr(parts, "MAX_ROWS", 4)
     encode(synthetic("train", 3, TINY), tmp_path / "out", SPEC)
     dataset = open_dataset(tmp_path / "out")
     assert dataset.index["row_group"].to_pylist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
     assert pq.ParquetFile(tmp_path / "out" / "data-00000.parquet").metadata.num_row_groups == 4
     _assert_same(synthetic("train", 3, TINY)[1], dataset.sequences[1])  # in two files
+
+
+def test_a_sequence_is_read_without_the_others(tmp_path: Path) -> None:
+    """Bytes are counted by the file system that all reading goes through."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    image = io.BytesIO()
+    Image.fromarray(noise).save(image, format="PNG")
+    frame = EncodedFrame(image.getvalue(), None, "noise", "")
+    names = tuple(f"{position:05d}" for position in range(5))
+    sequences = [Sequence("noise", f"{number:05d}", names, False, lambda _: frame) for number in range(12)]
+    encode(sequences, tmp_path / "out", SPEC)
+    (file,) = (tmp_path / "out").glob("data-*")
+    counting = _Counting()
+    with pytest.MonkeyPatch.context() as patch:
+        filesystem = fs.PyFileSystem(counting)
+        patch.setattr(reading, "filesystem_of", lambda address: (filesystem, address))
+        sequence = open_dataset(tmp_path / "out").sequences[7]
+        counting.read.clear()
+        for position in range(5):
+            sequence.read(position)
+    metadata = pq.ParquetFile(file).metadata
+    assert metadata.num_row_groups == 60
+    groups = sum(
+        metadata.row_group(35 + position).column(column).total_compressed_size
+        for position in range(5)
+        for column in range(metadata.num_columns)
+    )
+    footer = max(metadata.serialized_size + 8, 64 * 2**10)  # pyarrow reads so much of the end at least
+    assert file.stat().st_size > 60 * len(frame.image)
+    assert 5 * len(frame.image) < sum(counting.read) <= groups + footer
+
+
+class _Counting(fs.FSSpecHandler):
+    """Local files, with the bytes of each read."""
+
+    def __init__(self) -> None:
+        super().__init__(LocalFileSystem())
+        self.read: list[int] = []
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        return pa.PythonFile(_CountingFile(path, self.read), mode="r")
+
+
+class _CountingFile(io.FileIO):
+    def __init__(self, path: str, read: list[int]) -> None:
+        super().__init__(path)
+        self._read = read
+
+    def read(self, size: int = -1) -> bytes:
+        content = super().read(size)
+        self._read.append(len(content))
+        return content
 
 
 def test_hash_is_of_the_content(tmp_path: Path, make_sequence: Make) -> None:
@@ -140,7 +196,7 @@ def test_travels_without_the_data(tmp_path: Path) -> None:
         cwd="/",
         check=True,
     )
-    here = writing.hashlib.sha256(sequences[3].read(1).image + sequences[2].read(0).image).hexdigest()
+    here = hashlib.sha256(sequences[3].read(1).image + sequences[2].read(0).image).hexdigest()
     assert elsewhere.stdout.decode().strip() == here
 
 
@@ -210,56 +266,12 @@ def test_an_address_where_nobody_answers() -> None:
 def test_a_place_that_is_taken(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "todo.txt").write_text("mine")
-    for out in (tmp_path / "notes", tmp_path / "notes" / "todo.txt"):
-        with pytest.raises(BadInput, match=r"is no encoded dataset; choose another folder"):
+    with pytest.raises(BadInput, match=r"is no encoded dataset; choose another folder"):
+        encode(synthetic("train", 1, TINY), tmp_path / "notes", SPEC)
+    for out in (tmp_path / "notes" / "todo.txt", tmp_path / "notes" / "todo.txt" / "out"):
+        with pytest.raises(BadInput, match=r"todo\.txt(/out)?: a file is there or above it"):
             encode(synthetic("train", 1, TINY), out, SPEC)
-    with pytest.raises(BadInput, match=r"todo\.txt: not a folder"):
-        encode(synthetic("train", 1, TINY), tmp_path / "notes" / "todo.txt" / "out", SPEC)
-    with pytest.raises(BadInput, match="local folders"):
-        encode(synthetic("train", 1, TINY), Path("s3://bucket/out"), SPEC)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["notes", "todo.txt"]
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_an_interrupted_run_cleans_up(tmp_path: Path, error: type[BaseException]) -> None:
-    def stop(done: int, total: int) -> None:
-        if done == 4:
-            raise error
-
-    with pytest.raises(error):
-        encode(synthetic("train", 2, TINY), tmp_path / "out", SPEC, stop)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_killed_run_leaves_no_trace_after_the_next(tmp_path: Path) -> None:
-    code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom eosvos.data.parquet import encode\n"
-        "from eosvos.data.readers.synthetic import synthetic\n"
-        "def stop(done, total):\n    if done == 9: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "encode(synthetic('train', 2), Path(sys.argv[1]), {}, stop)"
-    )
-    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    left_over = next(tmp_path.glob("out.partial-*"))
-    assert sorted(tmp_path.iterdir()) == [lock_file(left_over), left_over]
-    live = tmp_path / "out.partial-live"
-    live.mkdir()
-    with locked(live) as is_ours:
-        assert is_ours
-        assert encode(synthetic("train", 1, TINY), tmp_path / "out", SPEC)
-        assert sorted(tmp_path.iterdir()) == [lock_file(live), tmp_path / "out", live]
-
-
-def test_the_faster_of_two_runs_wins(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    encode(synthetic("train", 1, TINY), other, SPEC)
-
-    def overtake(done: int, total: int) -> None:
-        if done == total:
-            other.rename(tmp_path / "out")
-
-    assert not encode(synthetic("train", 1, TINY), tmp_path / "out", SPEC, overtake)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_from_folders(tmp_path: Path, davis_root: Path) -> None:
