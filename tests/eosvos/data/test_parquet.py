@@ -23,7 +23,7 @@ from pyarrow import fs
 from eosvos.data.parquet import encode, open_dataset, parts, reading
 from eosvos.data.readers.davis import read_davis2016
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
-from eosvos.data.sequence import EncodedFrame, Sequence
+from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 from eosvos.errors import BadInput
 
 Make = Callable[..., Sequence]
@@ -61,7 +61,7 @@ def test_round_trip(height: int, width: int, count: int, merge: bool, seed: int,
                 assert (row["ids"], row["areas"], row["boxes"]) == (None, None, None)
                 continue
             values = (mask > 0).astype(np.uint8) if merge else mask
-            present = [int(number) for number in np.unique(values) if number > 0]
+            present = [int(number) for number in np.unique(values) if number not in (0, VOID)]
             assert row["ids"] == present
             assert row["areas"] == [int((values == number).sum()) for number in present]
             for number, box in zip(present, row["boxes"], strict=True):
@@ -111,6 +111,8 @@ def test_a_sequence_is_read_without_the_others(tmp_path: Path) -> None:
         counting.read.clear()
         for position in range(5):
             sequence.read(position)
+    for opened in counting.opened:
+        opened.close()
     metadata = pq.ParquetFile(file).metadata
     assert metadata.num_row_groups == 60
     groups = sum(
@@ -129,9 +131,11 @@ class _Counting(fs.FSSpecHandler):
     def __init__(self) -> None:
         super().__init__(LocalFileSystem())
         self.read: list[int] = []
+        self.opened: list[_CountingFile] = []
 
     def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(_CountingFile(path, self.read), mode="r")
+        self.opened.append(_CountingFile(path, self.read))
+        return pa.PythonFile(self.opened[-1], mode="r")
 
 
 class _CountingFile(io.FileIO):
