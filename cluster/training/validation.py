@@ -99,7 +99,7 @@ class Validation:
         task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=float(gpu), max_retries=0)(_results_of)
         shared = ray.put(load(file))
         return FanOut(
-            lambda index: task.remote(shared, self._data.sequences[index], how),
+            lambda index: task.remote(shared, self._data.annotated(index), how),
             self._held_out,
             training.workers,
             describe=lambda index: f"validation of step {step} on {self._data.sequences[index].name}",

@@ -1,6 +1,7 @@
 """Several encoded datasets, from which one plan draws its tasks."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,6 +108,11 @@ class Mixture:
         """
         names = {self.sequences[place].name for place in held_out}
         return tuple(place for place, sequence in enumerate(self.sequences) if sequence.name in names)
+
+    def annotated(self, place: int) -> Video:
+        """The sequence at a place of ``sequences`` with the frames alone that have a mask."""
+        number = bisect_right(self._starts, place) - 1
+        return self.sequences[place].take(self.datasets[number].annotated[place - self._starts[number]])
 
     def names_by_dataset(self, places: Collection[int]) -> dict[str, list[str]]:
         """Hash of a dataset -> names of its sequences among those at ``places``."""

@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,7 +72,10 @@ class Sequence:
 
     def thin(self, count: int) -> "Sequence":
         """The same video with at most ``count`` frames (2 or more): evenly spaced, first and last among them."""
-        positions = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
+        return self.take(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist())
+
+    def take(self, positions: SequenceOf[int]) -> "Sequence":
+        """The same video with the frames at ``positions`` alone."""
         names = tuple(self.frame_names[position] for position in positions)
         return replace(self, frame_names=names, read=lambda position: self.read(positions[position]))
 
