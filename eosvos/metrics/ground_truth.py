@@ -69,12 +69,7 @@ def _youtube_vos(root: Path, split: str) -> list[AnnotatedFolder]:
         raise BadInput("--split: missing; --layout youtube-vos needs the name of the folder that holds Annotations")
     folder = _existing(root / split / "Annotations", "youtube-vos")
     videos = read_meta(root / split / "meta.json")
-    return [
-        _annotated(
-            folder / name, "youtube-vos", {number: category for number, (category, _) in objects.items() if category}
-        )
-        for name, objects in sorted(videos.items())
-    ]
+    return [_annotated(folder / name, "youtube-vos", said.categories) for name, said in sorted(videos.items())]
 
 
 def _existing(folder: Path, layout: Layout) -> Path:
