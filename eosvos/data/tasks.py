@@ -25,7 +25,7 @@ class Source:
     Attributes:
         visible: per sequence where its objects are visible; those without objects give no task.
         hidden: per sequence where its objects are not seen, in frames that have a mask; needed to draw such frames.
-        weight: tasks that it gives for ``weight`` of each other source; 0: as many as it has objects.
+        weight: tasks that it gives for ``weight`` of each other source; 0: as many as one pass over it has.
     """
 
     visible: Sequence[Visible]
@@ -88,9 +88,9 @@ def learnable(dataset: EncodedDataset, without: Collection[int] = ()) -> list[Vi
     """
     least = MIN_AREA * dataset.index["height"].to_numpy() * dataset.index["width"].to_numpy()
     result: list[Visible] = []
-    first = 0
-    for index, sequence in enumerate(dataset.sequences):
-        enough: list[float] = least[first : first + len(sequence)].tolist()
+    for index in range(len(dataset.sequences)):
+        first, last = dataset.rows(index)
+        enough: list[float] = least[first:last].tolist()
         areas = {} if index in without else dataset.areas(index)
         visible = dataset.visible(index)
         result.append(
@@ -99,7 +99,6 @@ def learnable(dataset: EncodedDataset, without: Collection[int] = ()) -> list[Vi
                 for object_id, sizes in areas.items()
             }
         )
-        first += len(sequence)
     return result
 
 
