@@ -68,11 +68,8 @@ class Encoding:
             if part.file not in there or (not self.skip_bad and read_part(part, self.place).skipped)
         ]
 
-    def finish(self) -> dict[str, str]:
+    def finish(self) -> None:
         """Writes the card and then the index, which makes the dataset whole.
-
-        Returns:
-            ``DATASET/NAME`` of each sequence that was left out -> what is wrong with it.
 
         Raises:
             BadInput: all sequences were left out, or a file that cannot be written.
@@ -97,7 +94,6 @@ class Encoding:
         storage.write(self.place, CARD, card(dataset, sum(files.values()), hashes).encode())
         table = index.replace_schema_metadata({METADATA_KEY: json.dumps(content)})
         storage.write(self.place, INDEX, parquet_bytes(table))
-        return skipped
 
 
 def encode(
