@@ -1,6 +1,5 @@
 """How fast the stream makes tasks, beside a bare loop over the same functions."""
 
-import logging
 import os
 import statistics
 import tempfile
@@ -56,7 +55,6 @@ def main() -> None:
     from eosvos.data.config import AugmentationConfig, PlanConfig
     from eosvos.data.mixture import open_mixture
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     connect()
     with tempfile.TemporaryDirectory() as folder:

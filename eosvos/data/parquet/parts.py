@@ -17,7 +17,7 @@ from eosvos.data.parquet.rows import ContentHash, describe
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 
-MOST_FRAMES, LEAST_FRAMES, PARTS = 2048, 64, 16
+MOST_FRAMES, LEAST_FRAMES, PARTS = 1024, 64, 16
 """Frames of a part: about a file's worth, of a small dataset a share that keeps some cores busy."""
 _PART, _DATA = "_part-", "data-"
 

@@ -229,7 +229,7 @@ def open_data_file(uri: str, file: str) -> pq.ParquetFile:
     return pq.ParquetFile(f"{folder}/{file}", filesystem=filesystem, pre_buffer=not uri.startswith(os.sep))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)  # of a thousand frames each takes 9 MB, and 9 ms to be opened again
 def _kept_file(uri: str, file: str, content_hash: str, thread: int) -> pq.ParquetFile:
     """Open files are kept per thread, as a reader serves one at a time; the hash tells a replaced dataset apart."""
     return open_data_file(uri, file)

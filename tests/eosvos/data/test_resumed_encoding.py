@@ -197,12 +197,12 @@ def test_nothing_that_can_be_encoded(tmp_path: Path) -> None:
 def test_parts_depend_on_the_numbers_of_frames_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     (one,) = synthetic("train", 1, SyntheticSettings(size=32, frames=2))
-    lengths = [1, 5, 3000, 2, 2046, 1, 500] + [8] * 9000
+    lengths = [1, 5, 3000, 2, 1022, 1, 500] + [8] * 9000
     ordered = [replace(one, name=f"{i:05d}", frame_names=("f",) * length) for i, length in enumerate(lengths)]
     found = cut(ordered)
     assert [one for part in found for one in part.sequences] == ordered
-    assert [part.frames for part in found][:3] == [6, 3000, 2048]
-    assert all(part.frames <= 2048 or len(part.sequences) == 1 for part in found)
+    assert [part.frames for part in found][:3] == [6, 3000, 1024]
+    assert all(part.frames <= 1024 or len(part.sequences) == 1 for part in found)
     assert [part.frames for part in cut(ordered[-80:])] == [64] * 10
 
 
