@@ -161,7 +161,7 @@ class _Draws:
     def __init__(self, sources: Sequence[Source], config: PlanConfig, seed: int) -> None:
         self._config, self._seed = config, seed
         self._visible = [visible for source in sources for visible in source.visible]
-        self._hidden = [hidden for source in sources for hidden in source.hidden or [{}] * len(source.visible)]
+        self._hidden = [objects for source in sources for objects in source.hidden or [{}] * len(source.visible)]
         self.choices: list[list[tuple[int, tuple[int, ...]]]] = []
         first = 0
         for source in sources:
@@ -194,10 +194,10 @@ class _Draws:
                 other, other_id = self._objects[rng.integers(len(self._objects))]
             donor_frames = _draw_frames(rng, self._visible[other][other_id], count, replace(config, frames="two"))
             donor = Donor(other, other_id, donor_frames, bool(rng.random() < 0.5))
-        hidden: tuple[int, ...] = ()
+        places: tuple[int, ...] = ()
         if config.hidden > 0:
-            frames, hidden = self._hide(rng, frames, self._hidden[sequence].get(object_id, ()))
-        return Task(epoch, index, 0, sequence, object_id, frames, config.train_frames, donor, hidden)
+            frames, places = self._hide(rng, frames, self._hidden[sequence].get(object_id, ()))
+        return Task(epoch, index, 0, sequence, object_id, frames, config.train_frames, donor, places)
 
     def _hide(
         self, rng: np.random.Generator, frames: tuple[int, ...], without: Sequence[int]
