@@ -16,6 +16,7 @@ from cluster.training.config import MetaTraining, ParentTraining, Training
 from cluster.training.stream import StreamConfig, stream_config
 from eosvos.data.augment import TaskFrames, task_frames
 from eosvos.data.mixture import Mixture, open_mixture
+from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.tasks import Task, plan
 from eosvos.learning import learner
 from eosvos.learning.meta_gradient import meta_gradient
@@ -192,3 +193,13 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTr
 
 def _without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_equal_names_of_two_datasets_are_told_apart(start: MetaTraining, folder: Path, tmp_path: Path) -> None:
+    (encoded,) = start.data
+    same = [replace(sequence, dataset="other") for sequence in open_dataset(encoded).sequences]
+    encode(same, tmp_path / "other", {"made": "for tests"})
+    mixture = replace(start, data=(encoded, str(tmp_path / "other")), data_weights=(1, 1))
+    names = [task["sequence"].split("/") for row in _run(mixture, folder) for task in row["tasks"]]
+    assert {dataset for dataset, _ in names} == {"synthetic", "other"}
+    assert {name for _, name in names} <= {sequence.name for sequence in same}
