@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from cluster.fan_out import FanOut
-from cluster.progress import progress
+from cluster.progress_bar import progress_bar
 from cluster.session import connect, total
 from eosvos.data.parquet.parts import encode_part
 from eosvos.data.parquet.verifying import Check, checks
@@ -40,7 +40,7 @@ def encode(sequences: Iterable[Sequence], out: str, spec: Mapping[str, Any], ski
         )
         done = encoding.frames - sum(part.frames for part in missing)
         try:
-            with progress("encoding", encoding.frames, done) as advance:
+            with progress_bar("encoding", encoding.frames, done) as advance:
                 for ended in tasks:
                     if ended.error is not None:
                         raise ended.error
@@ -62,7 +62,7 @@ def verify(uri: str) -> list[str]:
     task = ray.remote(max_retries=0)(_run)
     tasks: FanOut[int, list[str]] = FanOut(lambda place: task.remote(work[place]), range(len(work)), _at_once())
     faults: dict[int, list[str]] = {}
-    with progress("verifying", len(work)) as advance:
+    with progress_bar("verifying", len(work)) as advance:
         for ended in tasks:
             faults[ended.item] = ended.result
             advance(1)

@@ -9,7 +9,7 @@ from cluster.training.presets import META
 from eosvos.cli import parse_preset, run
 from eosvos.config import to_dict
 
-DESCRIPTION = """Meta-train on an encoded dataset. The same command again resumes.
+DESCRIPTION = """Meta-train on encoded datasets. The same command again resumes.
 
 Examples:
     python jobs/meta_train.py --preset davis2016-small --data runs/data/train \\

@@ -9,7 +9,7 @@ from cluster.training.presets import PARENT
 from eosvos.cli import parse_preset, run
 from eosvos.config import to_dict
 
-DESCRIPTION = """Train a parent on an encoded dataset. The same command again resumes.
+DESCRIPTION = """Train a parent on encoded datasets. The same command again resumes.
 
 Example:
     python jobs/parent_train.py --preset davis2016-small --data runs/data/train --backbone-weights mobilenet.safetensors

@@ -54,7 +54,7 @@ class Training(ABC):
     data: tuple[str, ...] = ()
     """Encoded datasets to train on: folders or URIs that jobs/encode_dataset.py wrote."""
     data_weights: tuple[int, ...] = ()
-    """Of how many tasks each dataset gives how many, such as 5 3 2; as many as it has objects, unless given."""
+    """Of how many tasks each dataset gives how many, such as 5 3 2; unless given, as many as one pass over it has."""
     seed: int = 0
     """Of everything random."""
     backbone_weights: str = "coco"

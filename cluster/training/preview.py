@@ -1,5 +1,6 @@
 """The first tasks of a training as a picture: what its data and settings make of them."""
 
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -30,7 +31,7 @@ def draw_preview(training: Training, file: Path) -> Path:
     data = open_mixture(training.data, training.data_weights)
     config = stream_config(training, data)
     shown = []
-    for task in planned(data, config, 0, -(-TASKS // config.meta_batch)):
+    for task in islice(planned(data, config, 0, TASKS), TASKS):
         frames = task_frames(
             data.sequences, task, config.augmentation, config.seed, config.short_side, config.long_side
         )

@@ -104,6 +104,6 @@ def _task_rows(
     rows: list[TaskRow] = []
     for task, task_losses in zip(tasks, losses, strict=True):
         sequence, object_id, frames = task.target
-        row: TaskRow = {"sequence": data.sequences[sequence].name, "object": object_id, "frames": list(frames)}
+        row: TaskRow = {"sequence": data.names([sequence])[0], "object": object_id, "frames": list(frames)}
         rows.append({**row, **learner.task_losses(task_losses)})
     return rows

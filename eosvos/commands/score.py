@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eosvos.cli import parse
 from eosvos.errors import BadInput
 from eosvos.files import write_whole
-from eosvos.metrics.config import Layout
+from eosvos.metrics.config import TruthLayout
 from eosvos.paths import absolute_path
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Score:
     frames: one folder of masks for each sequence."""
     predictions: Path
     """Folder with a folder of PNGs for each sequence."""
-    layout: Layout
+    layout: TruthLayout
     """davis2016: any value is the one object. davis2017: the ids of the first mask. Of both neither the first frame nor
     the last counts. youtube-vos, frames: all ids, each after its first mask."""
     split: str = ""

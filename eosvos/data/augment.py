@@ -12,7 +12,7 @@ from eosvos.data.config import AugmentationConfig
 from eosvos.data.sequence import VOID, Sequence
 from eosvos.data.tasks import MIN_AREA, Task
 from eosvos.data.views import degraded, moved
-from eosvos.data.warps import MIN_REMAINING, TRIES, LabelledFrame, warp, warp_keeping_object
+from eosvos.data.warps import MIN_REMAINING, TRIES, LabelledFrame, least_remaining, warp, warp_keeping_object
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 
@@ -77,7 +77,7 @@ def transform(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.G
     """
     if rng.random() < config.flip:
         frame = frame.flip()
-    return warp_keeping_object(frame, config, rng, max(MIN_REMAINING * int(frame.shown.sum()), 1))
+    return warp_keeping_object(frame, config, rng, least_remaining(frame))
 
 
 def transform_batch(

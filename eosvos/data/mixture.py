@@ -2,13 +2,14 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import cached_property
 
 from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import EncodedDataset, open_dataset
-from eosvos.data.sequence import Sequence as Video
+from eosvos.data.sequence import Sequence
 from eosvos.data.tasks import Source, hidden, learnable
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
@@ -25,7 +26,7 @@ class Mixture:
 
     Attributes:
         datasets: at least one.
-        weights: tasks that each gives for so many of the others; empty: as many as it has objects.
+        weights: tasks that each gives for so many of the others; empty: as many as one pass over it has.
     """
 
     datasets: tuple[EncodedDataset, ...]
@@ -35,7 +36,7 @@ class Mixture:
         return Mixture, (self.datasets, self.weights)
 
     @cached_property
-    def sequences(self) -> tuple[Video, ...]:
+    def sequences(self) -> tuple[Sequence, ...]:
         """Of all datasets, one after another; a task's number of a sequence is its place here."""
         return tuple(sequence for dataset in self.datasets for sequence in dataset.sequences)
 
@@ -109,7 +110,7 @@ class Mixture:
         names = {self.sequences[place].name for place in held_out}
         return tuple(place for place, sequence in enumerate(self.sequences) if sequence.name in names)
 
-    def annotated(self, place: int) -> Video:
+    def annotated(self, place: int) -> Sequence:
         """The sequence at a place of ``sequences`` with the frames alone that have a mask."""
         number = bisect_right(self._starts, place) - 1
         return self.sequences[place].take(self.datasets[number].annotated[place - self._starts[number]])
@@ -136,7 +137,7 @@ class Mixture:
         return [sum(sizes[:number]) for number in range(len(sizes))]
 
 
-def open_mixture(addresses: Sequence[str], weights: Sequence[int] = ()) -> Mixture:
+def open_mixture(addresses: SequenceOf[str], weights: SequenceOf[int] = ()) -> Mixture:
     """Opens encoded datasets, as ``open_dataset``.
 
     Raises:

@@ -25,7 +25,7 @@ class Source:
     Attributes:
         visible: per sequence where its objects are visible; those without objects give no task.
         hidden: per sequence where its objects are not seen, in frames that have a mask; needed to draw such frames.
-        weight: tasks that it gives for ``weight`` of each other source; 0: as many as it has objects.
+        weight: tasks that it gives for ``weight`` of each other source; 0: as many as one pass over it has.
     """
 
     visible: Sequence[Visible]
@@ -88,9 +88,9 @@ def learnable(dataset: EncodedDataset, without: Collection[int] = ()) -> list[Vi
     """
     least = MIN_AREA * dataset.index["height"].to_numpy() * dataset.index["width"].to_numpy()
     result: list[Visible] = []
-    first = 0
-    for index, sequence in enumerate(dataset.sequences):
-        enough: list[float] = least[first : first + len(sequence)].tolist()
+    for index in range(len(dataset.sequences)):
+        first, last = dataset.rows(index)
+        enough: list[float] = least[first:last].tolist()
         areas = {} if index in without else dataset.areas(index)
         visible = dataset.visible(index)
         result.append(
@@ -99,7 +99,6 @@ def learnable(dataset: EncodedDataset, without: Collection[int] = ()) -> list[Vi
                 for object_id, sizes in areas.items()
             }
         )
-        first += len(sequence)
     return result
 
 
@@ -162,7 +161,7 @@ class _Draws:
     def __init__(self, sources: Sequence[Source], config: PlanConfig, seed: int) -> None:
         self._config, self._seed = config, seed
         self._visible = [visible for source in sources for visible in source.visible]
-        self._hidden = [hidden for source in sources for hidden in source.hidden or [{}] * len(source.visible)]
+        self._hidden = [objects for source in sources for objects in source.hidden or [{}] * len(source.visible)]
         self.choices: list[list[tuple[int, tuple[int, ...]]]] = []
         first = 0
         for source in sources:
@@ -195,10 +194,10 @@ class _Draws:
                 other, other_id = self._objects[rng.integers(len(self._objects))]
             donor_frames = _draw_frames(rng, self._visible[other][other_id], count, replace(config, frames="two"))
             donor = Donor(other, other_id, donor_frames, bool(rng.random() < 0.5))
-        hidden: tuple[int, ...] = ()
+        places: tuple[int, ...] = ()
         if config.hidden > 0:
-            frames, hidden = self._hide(rng, frames, self._hidden[sequence].get(object_id, ()))
-        return Task(epoch, index, 0, sequence, object_id, frames, config.train_frames, donor, hidden)
+            frames, places = self._hide(rng, frames, self._hidden[sequence].get(object_id, ()))
+        return Task(epoch, index, 0, sequence, object_id, frames, config.train_frames, donor, places)
 
     def _hide(
         self, rng: np.random.Generator, frames: tuple[int, ...], without: Sequence[int]

@@ -5,7 +5,6 @@ An affine warp alone is too easy: learning rates that memorize the frame pay.
 
 import io
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig, ViewsConfig
 from eosvos.data.sequence import decode_image
-from eosvos.data.warps import MIN_REMAINING, TRIES, LabelledFrame, warp
+from eosvos.data.warps import LabelledFrame, keeping_object, least_remaining, warp
 
 _NODES = 4
 """An elastic warp is smooth: it is drawn on a grid of so many nodes to a side."""
@@ -35,9 +34,9 @@ def moved(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Gener
     Each is left out where no draw leaves ``MIN_REMAINING`` of the object's pixels.
     """
     if config.views.apart > 0:
-        frame = _kept(frame, lambda: _apart(frame, config, rng))
+        frame = keeping_object(frame, lambda: _apart(frame, config, rng), least_remaining(frame))
     if config.views.elastic > 0:
-        frame = _kept(frame, lambda: _bent(frame, config.views.elastic, rng))
+        frame = keeping_object(frame, lambda: _bent(frame, config.views.elastic, rng), least_remaining(frame))
     return frame
 
 
@@ -51,14 +50,6 @@ def degraded(image: Tensor, config: ViewsConfig, rng: np.random.Generator) -> Te
         Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(data, "JPEG", quality=quality)
         image = decode_image(data.getvalue(), "JPEG noise")
     return image
-
-
-def _kept(frame: LabelledFrame, draw: Callable[[], LabelledFrame]) -> LabelledFrame:
-    for _ in range(TRIES):
-        drawn = draw()
-        if drawn.shown.any() and drawn.shown.sum() >= MIN_REMAINING * frame.shown.sum():
-            return drawn
-    return frame
 
 
 def _apart(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator) -> LabelledFrame:

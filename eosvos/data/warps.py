@@ -1,5 +1,6 @@
 """A frame with the mask of one object, and its affine warps: image and mask together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,11 +70,25 @@ def warp(
 def warp_keeping_object(
     frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator, least: float
 ) -> LabelledFrame:
-    """A warp that leaves at least so many pixels of the object."""
+    """A warp that leaves at least so many pixels of the object; the frame as it is where there is none."""
     height, width = frame.mask.shape
-    for _ in range(TRIES):
+
+    def warped() -> LabelledFrame:
         x, y = rng.uniform(-config.translation, config.translation, size=2)
-        warped = warp(frame, config, rng, (x * width, y * height))
-        if int(warped.shown.sum()) >= least:
-            return warped
+        return warp(frame, config, rng, (x * width, y * height))
+
+    return keeping_object(frame, warped, least)
+
+
+def keeping_object(frame: LabelledFrame, draw: Callable[[], LabelledFrame], least: float) -> LabelledFrame:
+    """What ``draw`` gives where it has at least so many pixels of the object, by ``TRIES``; else the frame as it is."""
+    for _ in range(TRIES):
+        drawn = draw()
+        if int(drawn.shown.sum()) >= least:
+            return drawn
     return frame
+
+
+def least_remaining(frame: LabelledFrame) -> float:
+    """Pixels of the object that are ``MIN_REMAINING`` of it, and one at least."""
+    return max(MIN_REMAINING * int(frame.shown.sum()), 1)

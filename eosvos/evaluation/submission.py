@@ -88,8 +88,8 @@ def _all_frames(dataset: EncodedDataset) -> Iterator[tuple[str, Asked]]:
 def _named(all_frames: Mapping[str, Asked], meta: Path, dataset: EncodedDataset) -> dict[str, Asked]:
     """Of each sequence the frames that ``meta.json`` names."""
     named = {}
-    for sequence, objects in read_meta(meta).items():
-        frames = sorted({frame for _, shown in objects.values() for frame in shown}, key=natural_order)
+    for sequence, said in read_meta(meta).items():
+        frames = sorted({frame for shown in said.frames.values() for frame in shown}, key=natural_order)
         if sequence not in all_frames or not set(frames) <= set(all_frames[sequence].frames):
             raise BadInput(f"{dataset.uri}: lacks frames of {sequence} that {meta} names; encode that split")
         if not frames:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-Layout = Literal["davis2016", "davis2017", "youtube-vos", "frames"]
+TruthLayout = Literal["davis2016", "davis2017", "youtube-vos", "frames"]
+"""How the folders of a ground truth are laid out."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ _PROTOCOLS = {"davis2016": DAVIS, "davis2017": DAVIS, "synthetic": DAVIS}
 
 
 def protocol_of(name: str) -> Protocol:
-    """Of a dataset, by the name that its sequences carry, or of a ``Layout``; that of YouTube-VOS unless it is known.
+    """That of a dataset, by the name that its sequences carry, or of a ``TruthLayout``.
 
-    The name is what every encoded dataset has, however old it is.
+    It is that of YouTube-VOS unless the name is known. The name is what every encoded dataset has, however old it is.
     """
     return _PROTOCOLS.get(name, YOUTUBE_VOS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from eosvos.data.readers.files import file_bytes
 from eosvos.data.readers.masks import has_gray_palette, read_mask
 from eosvos.data.sequence import UNREADABLE, VOID, decode_mask, open_image, size_text
 from eosvos.errors import BadInput
@@ -147,8 +148,4 @@ def _is_gray(path: Path) -> bool:
 
 
 def _decode(path: Path, sequence: AnnotatedFolder) -> Ids:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); restore the file") from error
-    return decode_mask(data, str(path), merge_objects=sequence.layout == "davis2016").numpy()
+    return decode_mask(file_bytes(path), str(path), merge_objects=sequence.layout == "davis2016").numpy()

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eosvos.data.readers.clip import natural_order
+from eosvos.data.readers.folders import Folder, is_name, read_lines
 from eosvos.data.readers.youtube_vos import read_meta
 from eosvos.errors import BadInput
-from eosvos.metrics.config import Layout, protocol_of
+from eosvos.metrics.config import TruthLayout, protocol_of
 
-HOLDS: Mapping[Layout, str] = {
+HOLDS: Mapping[TruthLayout, str] = {
     "davis2016": "Annotations/480p",
     "davis2017": "Annotations/480p",
     "youtube-vos": "SPLIT/Annotations",
@@ -31,11 +32,11 @@ class AnnotatedFolder:
 
     name: str
     masks: tuple[Path, ...]
-    layout: Layout
+    layout: TruthLayout
     categories: Mapping[int, str] = field(default_factory=dict)
 
 
-def annotated_folders(root: Path, layout: Layout, split: str) -> list[AnnotatedFolder]:
+def annotated_folders(root: Path, layout: TruthLayout, split: str) -> list[AnnotatedFolder]:
     """The sequences of a dataset that have ground truth.
 
     Args:
@@ -69,21 +70,16 @@ def _youtube_vos(root: Path, split: str) -> list[AnnotatedFolder]:
         raise BadInput("--split: missing; --layout youtube-vos needs the name of the folder that holds Annotations")
     folder = _existing(root / split / "Annotations", "youtube-vos")
     videos = read_meta(root / split / "meta.json")
-    return [
-        _annotated(
-            folder / name, "youtube-vos", {number: category for number, (category, _) in objects.items() if category}
-        )
-        for name, objects in sorted(videos.items())
-    ]
+    return [_annotated(folder / name, "youtube-vos", said.categories) for name, said in sorted(videos.items())]
 
 
-def _existing(folder: Path, layout: Layout) -> Path:
+def _existing(folder: Path, layout: TruthLayout) -> Path:
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder; --ground-truth names the folder that holds {HOLDS[layout]}")
     return folder
 
 
-def _annotated(folder: Path, layout: Layout, categories: Mapping[int, str] | None = None) -> AnnotatedFolder:
+def _annotated(folder: Path, layout: TruthLayout, categories: Mapping[int, str] | None = None) -> AnnotatedFolder:
     masks = _pngs(folder)
     least = 2 if protocol_of(layout).last_frame else 3
     if len(masks) < least:
@@ -97,14 +93,14 @@ def _pngs(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(files, key=lambda path: natural_order(path.name)))
 
 
-def _read_split(root: Path, layout: Layout, split: str) -> list[str]:
+def _read_split(root: Path, layout: TruthLayout, split: str) -> list[str]:
     """Sequence names of a list: one to a line, or DAVIS 2016's lines with the paths of a frame and its mask."""
-    path = root / "ImageSets" / ("480p" if layout == "davis2016" else "2017") / f"{split}.txt"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt"))) or "none"
-        raise BadInput(f"{path}: no such list; splits that exist there: {known}")
-    try:
-        lines = [line.split()[0].strip("/") for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a readable list ({error}); replace the file") from error
-    return sorted({line.split("/")[-2] if "/" in line else line for line in lines})
+    lists = Folder.named(root, f"the layout {layout}") / "ImageSets" / ("480p" if layout == "davis2016" else "2017")
+    names = set()
+    for where, line in read_lines(lists, split):
+        path = line.split()[0].strip("/").split("/")
+        name = path[-2] if len(path) > 1 else path[0]
+        if not is_name(name):
+            raise BadInput(f"{where}: {line!r} names no sequence; correct the line")
+        names.add(name)
+    return sorted(names)

@@ -51,6 +51,7 @@ def test_the_first_bad_one_ends_it_and_what_is_whole_is_kept(tmp_path: Path, ray
     assert verify(str(tmp_path / "out")) == []
 
 
+@pytest.mark.slow
 def test_ray_reads_the_folder_as_one_table_of_frames(tmp_path: Path, ray_here: None) -> None:
     parquet.encode(MANY, tmp_path / "out", SPEC)
     table = ray.data.read_parquet(str(tmp_path / "out")).select_columns(["sequence", "position"])

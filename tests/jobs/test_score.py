@@ -217,7 +217,7 @@ def test_frames_that_do_not_count_need_no_prediction(davis: Path, monkeypatch: p
 TRUTHS = {
     "--ground-truth TMP/nothing": "TMP/nothing/Annotations/480p: no such folder",
     "--predictions TMP/nothing": "TMP/nothing: no such folder; --predictions names the folder",
-    "--split train": "TMP/truth/ImageSets/2017/train.txt: no such list; splits that exist there: val",
+    "--split train": "TMP/truth/ImageSets/2017/train.txt: no such list; splits that exist here: val",
     "--processes -1": "processes: must be at least 0, got -1",
 }
 
@@ -238,9 +238,14 @@ def test_a_list_with_folders_and_one_that_is_no_text(
     expected = _score(monkeypatch, davis, "davis2017", "--split", "val")["global"]
     path.write_text("".join(f"{name}/\n" for name in names))
     assert _score(monkeypatch, davis, "davis2017", "--split", "val")["global"] == expected
-    path.write_bytes(b"\xff\xfe")
     flags = ["--ground-truth", davis / "truth", "--predictions", davis / "predictions", "--layout", "davis2017"]
-    assert f"{path}: not a readable list" in refused("score", *flags, "--split", "val")
+    for content, message in (
+        (b"\xff\xfe", ": not a readable list"),
+        (b"# no name\n", ": the split is empty"),
+        (b"a\n../b\n", ", line 2: '../b' names no sequence"),
+    ):
+        path.write_bytes(content)
+        assert f"{path}{message}" in refused("score", *flags, "--split", "val")
 
 
 def test_sequences_too_short_and_empty_truth(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -72,9 +72,7 @@ def cut(ordered: SequenceOf[Sequence]) -> tuple[Part, ...]:
     return tuple(Part(number, tuple(group)) for number, group in enumerate(groups))
 
 
-def encode_part(
-    part: Part, address: str, file_bytes: int, skip_bad: bool, progress: Callable[[int], None] | None = None
-) -> None:
+def encode_part(part: Part, address: str, file_bytes: int, skip_bad: bool) -> None:
     """Writes the data files of a part, and its index when they are whole.
 
     Args:
@@ -82,21 +80,20 @@ def encode_part(
         address: of a folder that is there.
         file_bytes: about how many bytes of images and masks go into one file.
         skip_bad: leave out sequences that cannot be read or decoded.
-        progress: called with the frames done.
 
     Raises:
         BadInput: a sequence that cannot be encoded, or a file that cannot be written.
     """
     skipped: dict[str, str] = {}
     try:
-        encoded = _write(part, part.sequences, address, file_bytes, progress)
+        encoded = _write(part, part.sequences, address, file_bytes)
     except BadInput:
         # A row group that is written stays in its file, so the part begins anew without all that is bad in it.
         skipped = {full_name(one): fault for one in part.sequences if (fault := _fault(one))} if skip_bad else {}
         if not skipped:
             raise
         good = [one for one in part.sequences if full_name(one) not in skipped]
-        encoded = _write(part, good, address, file_bytes, progress)
+        encoded = _write(part, good, address, file_bytes)
     content = {"files": encoded.files, "hashes": encoded.hashes, "skipped": skipped}
     table = encoded.index.replace_schema_metadata({METADATA_KEY: json.dumps(content)})
     storage.write(address, part.file, parquet_bytes(table))
@@ -146,13 +143,7 @@ def _fault(sequence: Sequence) -> str | None:
     return None
 
 
-def _write(
-    part: Part,
-    sequences: SequenceOf[Sequence],
-    address: str,
-    file_bytes: int,
-    progress: Callable[[int], None] | None,
-) -> EncodedPart:
+def _write(part: Part, sequences: SequenceOf[Sequence], address: str, file_bytes: int) -> EncodedPart:
     rows: list[dict[str, Any]] = []
     hashes = []
     with _data_files(part, address, file_bytes) as files:
@@ -164,8 +155,6 @@ def _write(
                 file, row_group = files.write(row | {"image": encoded.image, "mask": encoded.mask})
                 rows.append(row | {"file": file, "row_group": row_group})
                 content.add(row, encoded)
-                if progress:
-                    progress(len(rows))
             hashes.append(content.hex())
     return EncodedPart(pa.Table.from_pylist(rows, INDEX_SCHEMA), files.sizes, tuple(hashes), {})
 

@@ -52,10 +52,10 @@ class EncodedDataset:
     Attributes:
         uri: absolute path or URI of its folder.
         index: one row per frame, sorted by dataset, sequence and position: dataset, sequence, position, name, file,
-            row_group, merge_objects, ids, areas, boxes (x0, y0, x1, y1, ends exclusive), height, width. ids, areas
-            and boxes are null where a frame has no mask.
+            row_group, merge_objects, ids, areas, boxes (x0, y0, x1, y1, ends exclusive), height, width, and but for
+            older ones categories. ids, areas, boxes and categories are null where a frame has no mask.
         spec: what it was made from, as given to ``encode``.
-        hash: SHA-256, in hex, of names, images and masks.
+        hash: SHA-256, in hex, of names, categories, images and masks.
     """
 
     uri: str

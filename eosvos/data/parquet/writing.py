@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +32,6 @@ from eosvos.data.parquet.storage import shown
 from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 from eosvos.files import locked
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,8 @@ class Encoding:
             if part.file not in there or (not self.skip_bad and read_part(part, self.place).skipped)
         ]
 
-    def finish(self) -> dict[str, str]:
+    def finish(self) -> None:
         """Writes the card and then the index, which makes the dataset whole.
-
-        Returns:
-            ``DATASET/NAME`` of each sequence that was left out -> what is wrong with it.
 
         Raises:
             BadInput: all sequences were left out, or a file that cannot be written.
@@ -97,14 +92,12 @@ class Encoding:
         storage.write(self.place, CARD, card(dataset, sum(files.values()), hashes).encode())
         table = index.replace_schema_metadata({METADATA_KEY: json.dumps(content)})
         storage.write(self.place, INDEX, parquet_bytes(table))
-        return skipped
 
 
 def encode(
     sequences: Iterable[Sequence],
     out: str | Path,
     spec: Mapping[str, Any],
-    progress: Progress | None = None,
     file_bytes: int = FILE_BYTES,
     skip_bad: bool = False,
 ) -> bool:
@@ -117,7 +110,6 @@ def encode(
         sequences: with names that are unique within their dataset; they are sorted by dataset and name.
         out: folder or URI to make; its parents are made too.
         spec: JSON-ready values that say what the dataset is made from. The same again on the same folder is no work.
-        progress: called with (frames done, frames in all).
         file_bytes: about how many bytes of images and masks go into one file.
         skip_bad: leave out sequences that cannot be encoded, and name them in ``_skipped.txt`` and in the spec.
 
@@ -130,13 +122,8 @@ def encode(
     with begun(sequences, out, spec, file_bytes, skip_bad) as encoding:
         if encoding is None:
             return False
-        missing = encoding.missing()
-        done = encoding.frames - sum(part.frames for part in missing)
-        for part in missing:
-            before = done
-            advance = (lambda frames: progress(before + frames, encoding.frames)) if progress else None  # noqa: B023
-            encode_part(part, encoding.place, file_bytes, skip_bad, advance)
-            done += part.frames
+        for part in encoding.missing():
+            encode_part(part, encoding.place, file_bytes, skip_bad)
         encoding.finish()
     return True
 

@@ -10,6 +10,7 @@ import av
 import torch
 from torch import Tensor
 
+from eosvos.data.readers.files import file_bytes
 from eosvos.data.sequence import UNREADABLE, decode_image, open_image, size_text, unreadable_reason
 from eosvos.errors import BadInput
 
@@ -153,11 +154,7 @@ def _open_folder(path: Path) -> Clip:
 
     def read() -> Iterator[ClipFrame]:
         for position, file in enumerate(files):
-            try:
-                data = file.read_bytes()
-            except OSError as error:
-                raise BadInput(f"{file}: cannot be read ({error.strerror}); restore the file") from error
-            yield ClipFrame(file.stem, decode_image(data, str(file)), position / FOLDER_RATE)
+            yield ClipFrame(file.stem, decode_image(file_bytes(file), str(file)), position / FOLDER_RATE)
 
     return Clip(path, sizes[0], len(files), names, read)
 

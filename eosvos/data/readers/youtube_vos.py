@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,19 @@ from eosvos.errors import BadInput
 LAYOUT = "the official layout of YouTube-VOS"
 ALL_FRAMES = "_all_frames"
 """Ends the name of a split that has all frames; its masks and meta.json are those of the split without it."""
+
+
+@dataclass(frozen=True)
+class VideoMeta:
+    """What ``meta.json`` says of a video.
+
+    Attributes:
+        categories: object id -> category, of the objects that have one.
+        frames: object id -> names of the frames in which it is.
+    """
+
+    categories: Mapping[int, str]
+    frames: Mapping[int, tuple[str, ...]]
 
 
 def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
@@ -42,13 +56,12 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
     for name in sorted(set(masks.folders()) - videos.keys()):
         raise BadInput(f"{masks / name}: masks without frames; restore {images / name} or remove the folder")
     sequences = []
-    for name, objects in sorted(videos.items()):
+    for name, said in sorted(videos.items()):
         if name not in there:
             raise BadInput(f"{images / name}: no such folder, but {meta} names the video; unpack the archive again")
-        categories = {number: category for number, (category, _) in objects.items() if category}
-        sequence = video("youtube_vos", name, images / name, masks / name, categories=categories)
+        sequence = video("youtube_vos", name, images / name, masks / name, categories=said.categories)
         frames = set(sequence.frame_names)
-        for number, (_, shown) in objects.items():
+        for number, shown in said.frames.items():
             for frame in shown:
                 if frame not in frames:
                     raise BadInput(
@@ -59,24 +72,17 @@ def read_youtube_vos(root: Path, split: str) -> list[Sequence]:
     return sequences
 
 
-def read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
-    """Video -> object id -> (category, names of frames)."""
+def read_meta(path: Path) -> dict[str, VideoMeta]:
+    """Name of a video -> what is said of it.
+
+    Raises:
+        BadInput: a file that is missing, cannot be read, has another form, or names no video.
+    """
     if not path.is_file():
         raise BadInput(f"{path}: missing, but {LAYOUT} has it; unpack the archive again")
     try:
-        videos: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_different)[
-            "videos"
-        ]
-        found = {
-            name: {
-                _object_id(number): (
-                    plain_text(one.get("category") or ""),
-                    list(map(plain_text, one.get("frames", ()))),
-                )
-                for number, one in values["objects"].items()
-            }
-            for name, values in videos.items()
-        }
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_different)
+        found = {name: _video_meta(values["objects"]) for name, values in content["videos"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{path}: not in the official form ({error!r}); unpack the archive again") from error
     for name in found:
@@ -85,6 +91,15 @@ def read_meta(path: Path) -> dict[str, dict[int, tuple[str, list[str]]]]:
     if not found:
         raise BadInput(f"{path}: names no video; unpack the archive again")
     return found
+
+
+def _video_meta(objects: Mapping[str, Mapping[str, Any]]) -> VideoMeta:
+    by_id = {_object_id(number): one for number, one in objects.items()}
+    categories = {number: plain_text(one.get("category") or "") for number, one in by_id.items()}
+    return VideoMeta(
+        {number: category for number, category in categories.items() if category},
+        {number: tuple(map(plain_text, one.get("frames", ()))) for number, one in by_id.items()},
+    )
 
 
 def _object_id(text: str) -> int:
@@ -104,4 +119,4 @@ def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def read_categories(path: Path) -> frozenset[str]:
     """The categories that a ``meta.json`` names. Raises BadInput as ``read_meta``."""
-    return frozenset(category for objects in read_meta(path).values() for category, _ in objects.values() if category)
+    return frozenset(category for said in read_meta(path).values() for category in said.categories.values())

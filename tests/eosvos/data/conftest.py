@@ -1,7 +1,9 @@
 """A small folder in the official DAVIS 2016 layout, to be damaged by each test in its own way."""
 
 import io
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,25 @@ def make_sequence() -> Callable[..., Sequence]:
         return Sequence(dataset, name, tuple(f"{p:05d}" for p in range(len(masks))), merge, frames.__getitem__)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def watched() -> Callable[..., list[Sequence]]:
+    """(sequences, hook) -> the same; ``hook`` is called with the number of each read, from 1, before it."""
+
+    def watch(sequences: list[Sequence], hook: Callable[[int], object]) -> list[Sequence]:
+        reads = itertools.count(1)
+
+        def watched_one(sequence: Sequence) -> Sequence:
+            def read(position: int) -> EncodedFrame:
+                hook(next(reads))
+                return sequence.read(position)
+
+            return replace(sequence, read=read)
+
+        return [watched_one(sequence) for sequence in sequences]
+
+    return watch
 
 
 @pytest.fixture(scope="session")

@@ -224,12 +224,6 @@ def test_the_same_again_is_no_work(tmp_path: Path) -> None:
         encode(iter(()), out, SPEC | {"size": 8, "split": "x"})
 
 
-def test_progress_counts_frames(tmp_path: Path) -> None:
-    calls: list[tuple[int, int]] = []
-    encode(synthetic("train", 2, TINY), tmp_path / "out", SPEC, lambda *call: calls.append(call))
-    assert calls == [(done, 6) for done in range(1, 7)]
-
-
 def _with(frame: Callable[[EncodedFrame], EncodedFrame]) -> Callable[[], list[Sequence]]:
     def sequences() -> list[Sequence]:
         whole, broken = synthetic("train", 2, TINY)
@@ -259,12 +253,6 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path, case: str) -> None:
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert [path.name for path in tmp_path.rglob("*")] in ([], ["below"])
-
-
-def test_an_address_where_nobody_answers() -> None:
-    address = "s3://key:secret@bucket/train?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
-    with pytest.raises(BadInput, match=r"train\?.*: does not answer \(.*\); check the address and the access$"):
-        open_dataset(address)
 
 
 def test_a_place_that_is_taken(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from eosvos.data.sequence import EncodedFrame, Sequence
 from eosvos.errors import BadInput
 from eosvos.files import locked
 
+Watched = Callable[..., list[Sequence]]
 SPEC = {"layout": "made"}
 TINY = SyntheticSettings(size=32, frames=3)
 FILES = ["data-00000.parquet", "data-00001.parquet", "data-00002.parquet", "data-00003.parquet", "data-00004.parquet"]
@@ -34,9 +35,9 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def _stop_at(frame: int, error: type[BaseException]) -> Callable[[int, int], None]:
-    def stop(done: int, total: int) -> None:
-        if done == frame:
+def _stop_at(number: int, error: type[BaseException]) -> Callable[[int], None]:
+    def stop(read: int) -> None:
+        if read == number:
             raise error
 
     return stop
@@ -53,17 +54,17 @@ def _broken(sequence: Sequence) -> Sequence:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_goes_on_where_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+def test_goes_on_where_it_was(tmp_path: Path, watched: Watched, error: type[BaseException]) -> None:
     out = tmp_path / "out"
     sequences = synthetic("train", 5, TINY)
     with pytest.raises(error):
-        encode(sequences, out, SPEC, _stop_at(8, error))
+        encode(watched(sequences, _stop_at(9, error)), out, SPEC)
     assert _names(tmp_path) == ["out.partial"]
     whole = ["data-00000.parquet", "data-00001.parquet"]
     assert [name for name in _names(tmp_path / "out.partial") if not name.startswith("_")] == whole
-    calls: list[int] = []
-    assert encode(sequences, out, SPEC, lambda done, total: calls.append(done))
-    assert calls == list(range(7, 16))
+    reads: list[int] = []
+    assert encode(watched(sequences, reads.append), out, SPEC)
+    assert reads == list(range(1, 10))  # of the last three
     assert _names(tmp_path) == ["out"]
     assert _names(out) == [CARD, INDEX, *FILES]
     encode(sequences, tmp_path / "at once", SPEC)
@@ -72,20 +73,25 @@ def test_goes_on_where_it_was(tmp_path: Path, error: type[BaseException]) -> Non
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_leaves_nothing_where_nothing_is_whole(tmp_path: Path, error: type[BaseException]) -> None:
+def test_leaves_nothing_where_nothing_is_whole(tmp_path: Path, watched: Watched, error: type[BaseException]) -> None:
     with pytest.raises(error):
-        encode(synthetic("train", 2, TINY), tmp_path / "out", SPEC, _stop_at(2, error))
+        encode(watched(synthetic("train", 2, TINY), _stop_at(3, error)), tmp_path / "out", SPEC)
     assert _names(tmp_path) == []
 
 
 def test_killed_and_begun_again(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom eosvos.data.parquet import encode, parts\n"
+        "import os, signal, sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"
+        "from eosvos.data.parquet import encode, parts\n"
         "from eosvos.data.readers.synthetic import SyntheticSettings, synthetic\n"
         "parts.LEAST_FRAMES = parts.MOST_FRAMES = 3\n"
-        "def stop(done, total):\n    if done == 8: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "tiny = SyntheticSettings(size=32, frames=3)\n"
-        "encode(synthetic('train', 5, tiny), Path(sys.argv[1]), {'layout': 'made'}, stop)"
+        "sequences = synthetic('train', 5, SyntheticSettings(size=32, frames=3))\n"
+        "third = sequences[2]\n"
+        "def read(position):\n"
+        "    if position == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return third.read(position)\n"
+        "sequences[2] = replace(third, read=read)\n"
+        "encode(sequences, Path(sys.argv[1]), {'layout': 'made'})"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -130,13 +136,13 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     assert encode(synthetic("train", 1, TINY), tmp_path / "out", SPEC)
 
 
-def test_a_place_that_is_taken_in_the_meantime(tmp_path: Path) -> None:
-    def take(done: int, total: int) -> None:
+def test_a_place_that_is_taken_in_the_meantime(tmp_path: Path, watched: Watched) -> None:
+    def take(read: int) -> None:
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / "todo.txt").write_text("mine")
 
     with pytest.raises(BadInput, match=r"out: .*; move it away, and the same command uses .*partial"):
-        encode(synthetic("train", 1, TINY), tmp_path / "out", SPEC, take)
+        encode(watched(synthetic("train", 1, TINY), take), tmp_path / "out", SPEC)
     (tmp_path / "out" / "todo.txt").unlink()
     assert not encode(synthetic("train", 1, TINY), tmp_path / "out", SPEC)
     assert _names(tmp_path) == ["out"]
@@ -171,10 +177,13 @@ def test_a_part_keeps_what_is_good_in_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert open_dataset(tmp_path / "out").hash == open_dataset(tmp_path / "same").hash
 
 
-def test_a_part_that_leaves_something_out_is_not_whole_for_who_wants_all(tmp_path: Path) -> None:
+def test_a_part_that_leaves_something_out_is_not_whole_for_who_wants_all(tmp_path: Path, watched: Watched) -> None:
     good = synthetic("train", 3, TINY)
+    # The first one is read twice, to know all that is bad in its part.
+    sequences = watched([_broken(good[0]), *good[1:]], _stop_at(11, RuntimeError))
     with pytest.raises(RuntimeError):
-        encode([_broken(good[0]), *good[1:]], tmp_path / "out", SPEC, _stop_at(8, RuntimeError), skip_bad=True)
+        encode(sequences, tmp_path / "out", SPEC, skip_bad=True)
+    assert _names(tmp_path / "out.partial")[1:3] == ["_part-00000.parquet", "_part-00001.parquet"]
     assert encode(good, tmp_path / "out", SPEC)  # the file is repaired
     assert len(open_dataset(tmp_path / "out").sequences) == 3
 

@@ -17,6 +17,7 @@ from eosvos.data.parquet.layout import CARD, CLAIM, INDEX
 from eosvos.data.parquet.storage import contents, remove
 from eosvos.data.parquet.verifying import verify
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
+from eosvos.data.sequence import Sequence
 from eosvos.errors import BadInput
 
 SPEC = {"layout": "made"}
@@ -47,24 +48,24 @@ def test_the_same_as_on_disk(tmp_path: Path, s3: str) -> None:
         encode(sequences, out, {"layout": "other"})
 
 
-def test_goes_on_where_it_was(s3: str) -> None:
+def test_goes_on_where_it_was(s3: str, watched: Callable[..., list[Sequence]]) -> None:
     out = f"{s3}/resumed"
     sequences = synthetic("train", 3, TINY)
 
-    def stop(done: int, total: int) -> None:
-        if done == 5:
+    def stop(read: int) -> None:
+        if read == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        encode(sequences, out, SPEC, stop)
+        encode(watched(sequences, stop), out, SPEC)
     assert {CLAIM, "data-00000.parquet"} <= (contents(out) or {}).keys()
     with pytest.raises(BadInput, match="resumed: the encoding has not ended"):
         open_dataset(out)
     with pytest.raises(BadInput, match=r"resumed: .* differs in layout"):
         encode(sequences, out, {"layout": "other"})
-    frames: list[int] = []
-    assert encode(sequences, out, SPEC, lambda done, total: frames.append(done))
-    assert frames == list(range(4, 10))
+    reads: list[int] = []
+    assert encode(watched(sequences, reads.append), out, SPEC)
+    assert reads == list(range(1, 7))  # of the last two
     assert sorted(contents(out) or {}) == [CARD, INDEX, *(f"data-{number:05d}.parquet" for number in range(3))]
 
 

@@ -17,7 +17,7 @@ EVERY_SECONDS = 10.0
 
 
 @contextmanager
-def progress(work: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+def progress_bar(work: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Yields a function that is told how much more is done.
 
     Args:
