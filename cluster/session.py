@@ -50,7 +50,6 @@ def connect() -> None:
             f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or "
             "unset RAY_ADDRESS to run on this machine"
         ) from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # each pipeline says its plan
     log.info("Ray: %s, %g CPUs, %g GPUs", context.dashboard_url or address, total("CPU"), total("GPU"))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import pickle
 from collections.abc import Iterator
 from functools import cached_property
@@ -19,6 +20,8 @@ from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.data.mixture import Mixture
 from eosvos.data.sequence import Sequence
 from eosvos.data.tasks import Donor, Task, plan, worker_tasks
+
+logging.getLogger("ray.data").setLevel(logging.ERROR)  # each pipeline says its plan, and how it is, on the terminal
 
 SEGMENT_STEPS = 500
 """Outer steps that one pipeline carries; the plan of a long training never lies in memory as a whole."""
