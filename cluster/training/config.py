@@ -16,6 +16,8 @@ from eosvos.segmentation.config import SegmentationConfig
 if TYPE_CHECKING:
     from eosvos.learning.learner import Learner, MetaLearner, ParentLearner
 
+MAX_WEIGHT = 10_000
+"""Of a dataset: whose turn it is is counted out for as many tasks as the weights are together."""
 PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
 """Fields that say where and how a training runs, not what it computes; a resumed run may change them. Folders of older
 versions have ``out``."""
@@ -81,8 +83,8 @@ class Training(ABC):
                 raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"seed: must be at least 0, got {self.seed}")
-        if any(weight < 1 for weight in self.data_weights):
-            raise ValueError(f"data_weights: must be at least 1, got {self.data_weights}")
+        if not all(1 <= weight <= MAX_WEIGHT for weight in self.data_weights):
+            raise ValueError(f"data_weights: must be within 1 and {MAX_WEIGHT}, got {self.data_weights}")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out: must be at least 0 and below 1, got {self.held_out}")
 

@@ -1,8 +1,7 @@
 """Whose turn it is, where several share a sequence by weights that every beginning of it keeps."""
 
 from collections.abc import Sequence
-from fractions import Fraction
-from math import gcd
+from math import gcd, lcm
 
 
 def turns(weights: Sequence[int]) -> list[int]:
@@ -18,14 +17,18 @@ def turns(weights: Sequence[int]) -> list[int]:
         positions in ``weights``; each occurs as often as its weight, once common divisors are left out.
     """
     weights = [weight // gcd(*weights) for weight in weights]
-    total, least = sum(weights), Fraction(1, max(2 * len(weights) - 2, 1))
-    had = [0] * len(weights)
+    # In whole numbers, as a period may be long: a turn is ``one``, and who is owed ``total`` or more may have it.
+    total = sum(weights)
+    one = total * max(2 * len(weights) - 2, 1)
+    gains = [weight * (one // total) for weight in weights]
+    urgencies = [lcm(*weights) // weight for weight in weights]
+    owed = [0] * len(weights)
     period = []
-    for turn in range(1, total + 1):
-        owed = [Fraction(weight * turn, total) - count for weight, count in zip(weights, had, strict=True)]
+    for _ in range(total):
+        owed = [had + gain for had, gain in zip(owed, gains, strict=True)]
         # Of those that may have a turn, the one that must have it the soonest.
-        may = [one for one in range(len(weights)) if owed[one] >= least]
-        chosen = min(may, key=lambda one: (1 - least - owed[one]) / weights[one])
-        had[chosen] += 1
+        may = [number for number, share in enumerate(owed) if share >= total]
+        chosen = min(may, key=lambda number: (one - total - owed[number]) * urgencies[number])
+        owed[chosen] -= one
         period.append(chosen)
     return period

@@ -55,6 +55,8 @@ REFUSALS = {
     "--backbone-weights TMP/missing.safetensors": "TMP/missing.safetensors: ",
     "--workers 0": "workers: must be at least 1, got 0",
     "-T 0": "T: must be at least 1, got 0",
+    "--data-weights 5 0": "data_weights: must be within 1 and 10000, got (5, 0)",
+    "--data-weights 1 1000000007": "data_weights: must be within 1 and 10000, got (1, 1000000007)",
     "--initial-rate 0": "initial_rate: must be above 0, got 0",
     "--preset mine": "--preset mine: no such preset; choose one of demo, davis2016-small",
     "--config TMP/missing.json": "TMP/missing.json: not a readable JSON file",

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from eosvos.data.parquet import storage
 from eosvos.data.parquet.layout import DATA_SCHEMA, INDEX_SCHEMA, MAX_ROWS, METADATA_KEY
 from eosvos.data.parquet.rows import ContentHash, describe
-from eosvos.data.sequence import Sequence
+from eosvos.data.readers.masks import is_black_and_white
+from eosvos.data.sequence import EncodedFrame, Sequence, size_text
 from eosvos.errors import BadInput
 
 MOST_FRAMES, LEAST_FRAMES, PARTS = 1024, 64, 16
@@ -136,11 +137,36 @@ def full_name(sequence: Sequence) -> str:
 def _fault(sequence: Sequence) -> str | None:
     """What is wrong with a sequence; None where all of it can be read and decoded."""
     try:
-        for position in range(len(sequence)):
-            describe(sequence, position, sequence.read(position))
+        for _ in _frames(sequence):
+            pass
     except BadInput as error:
         return str(error)
     return None
+
+
+def _frames(sequence: Sequence) -> Iterator[tuple[EncodedFrame, dict[str, Any]]]:
+    """Each frame, decoded in full, with its row.
+
+    Raises:
+        BadInput: as ``describe``; frames of several sizes; a black and white mask, of which all would be void.
+    """
+    first: tuple[int, int] | None = None
+    for position in range(len(sequence)):
+        encoded = sequence.read(position)
+        row = describe(sequence, position, encoded)
+        size = row["height"], row["width"]
+        first = first or size
+        if size != first:
+            raise BadInput(
+                f"{encoded.image_source}: has {size_text(size)} pixels, the first frame has {size_text(first)}; "
+                "export all frames of a video at one size"
+            )
+        if encoded.mask is not None and not sequence.merge_objects and is_black_and_white(encoded.mask):
+            raise BadInput(
+                f"{encoded.mask_source}: a mask in black and white, but values are object ids and 255 is void; save "
+                "white as 1, or, where void is meant, with a palette of colours"
+            )
+        yield encoded, row
 
 
 def _write(part: Part, sequences: SequenceOf[Sequence], address: str, file_bytes: int) -> EncodedPart:
@@ -149,9 +175,7 @@ def _write(part: Part, sequences: SequenceOf[Sequence], address: str, file_bytes
     with _data_files(part, address, file_bytes) as files:
         for sequence in sequences:
             content = ContentHash()
-            for position in range(len(sequence)):
-                encoded = sequence.read(position)
-                row = describe(sequence, position, encoded)
+            for encoded, row in _frames(sequence):
                 file, row_group = files.write(row | {"image": encoded.image, "mask": encoded.mask})
                 rows.append(row | {"file": file, "row_group": row_group})
                 content.add(row, encoded)

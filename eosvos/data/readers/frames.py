@@ -17,10 +17,15 @@ def read_frames(root: Path, masks: Path) -> list[Sequence]:
     is called ``frames``.
 
     Raises:
-        BadInput: a folder that is missing, a video without frames or masks, or a mask without a frame.
+        BadInput: a folder that is missing, a video without frames or masks, a mask without a frame, or frames in
+            ``root`` itself beside videos.
     """
     frames, labels = Folder.named(root, LAYOUT), Folder.named(masks, LAYOUT)
-    if frames.stems(IMAGE_ENDINGS):
+    if stray := frames.stems(IMAGE_ENDINGS):
+        for name in sorted({*frames.folders()} & {*labels.folders()}):
+            raise BadInput(
+                f"{next(iter(stray.values()))}: a frame beside the folder {name} of a video; move either elsewhere"
+            )
         name = frames.path.parent.name if frames.path.name == "frames" else frames.path.name
         return [video("frames", name, frames, labels)]
     names, labelled = frames.folders(), labels.folders()

@@ -155,6 +155,15 @@ def has_gray_palette(image: Image.Image) -> bool:
     return image.mode == "P" and not (palette != palette[:, :1]).any()
 
 
+def is_black_and_white(data: bytes) -> bool:
+    """Whether a mask that can be read is gray with white in it, and with no small ids; its edges may be smooth."""
+    with open_image(data) as image:
+        if image.mode not in ("L", "LA") and not has_gray_palette(image):
+            return False
+        used = set(np.unique(np.asarray(image.getchannel(0))).tolist())
+    return VOID in used and max(used - {VOID}, default=0) not in range(1, VOID // 2 + 1)
+
+
 def _values(image: Image.Image, file: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.integer]]":
     if image.mode in ("P", "L", "I") or image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.int64)

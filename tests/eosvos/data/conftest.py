@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 
@@ -48,14 +49,11 @@ def make_sequence() -> Callable[..., Sequence]:
         shape = next((mask.shape for mask in masks if mask is not None), (9, 7))
         frames = []
         for position, mask in enumerate(masks):
-            image_bytes, mask_bytes = io.BytesIO(), io.BytesIO()
+            image_bytes = io.BytesIO()
             Image.fromarray(rng.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(image_bytes, "JPEG")
-            if mask is not None:
-                Image.fromarray(mask).save(mask_bytes, "PNG")
+            mask_bytes = None if mask is None else encode_mask(mask)
             source = f"{name}/{position}"
-            frames.append(
-                EncodedFrame(image_bytes.getvalue(), mask_bytes.getvalue() or None, f"{source}.jpg", f"{source}.png")
-            )
+            frames.append(EncodedFrame(image_bytes.getvalue(), mask_bytes, f"{source}.jpg", f"{source}.png"))
         return Sequence(dataset, name, tuple(f"{p:05d}" for p in range(len(masks))), merge, frames.__getitem__)
 
     return make

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from eosvos.data.palette import encode_mask
-from eosvos.data.parquet import encode
+from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.clip import open_clip
 from eosvos.data.readers.frames import read_frames
 from eosvos.data.readers.images import read_images
@@ -192,3 +192,53 @@ def test_masks_in_a_folder_without_images(root: Path) -> None:
     shutil.rmtree(root / "images/b")
     with pytest.raises(BadInput, match=r"masks/b/0\.png: a mask without an image"):
         read_images(root)
+
+
+def gray(*shades: int) -> bytes:
+    """A mask of ``SIZE`` without a palette, with rows of each shade."""
+    data = io.BytesIO()
+    rows = np.resize(np.array(shades, np.uint8), SIZE[0])
+    Image.fromarray(np.repeat(rows[:, None], SIZE[1], axis=1)).save(data, "PNG")
+    return data.getvalue()
+
+
+def photograph(root: Path, mask: bytes) -> Path:
+    """A folder in the layout ``images`` with one image."""
+    for top, name, data in (("images", "one.jpg", saved("JPEG")), ("masks", "one.png", mask)):
+        (root / top).mkdir()
+        (root / top / name).write_bytes(data)
+    return root
+
+
+@pytest.mark.parametrize("shades", [(0, 255), (255,), (0, 3, 200, 255)], ids=["two", "white", "smooth edges"])
+def test_black_and_white_is_not_taken_for_void(tmp_path: Path, shades: tuple[int, ...]) -> None:
+    root = photograph(tmp_path, gray(*shades))
+    with pytest.raises(BadInput, match=r"masks/one\.png: a mask in black and white, but values are object ids"):
+        encode(read_images(root), tmp_path / "out", {})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("shades", "ids"), [((0, 1, 7, 255), [1, 7]), ((0, 200), [200]), ((0,), [])], ids=str)
+def test_gray_masks_of_ids_are_taken(tmp_path: Path, shades: tuple[int, ...], ids: list[int]) -> None:
+    encode(read_images(photograph(tmp_path, gray(*shades))), tmp_path / "out", {})
+    assert sorted(open_dataset(tmp_path / "out").visible(0)) == ids
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_video_of_two_sizes(tmp_path: Path, skip_bad: bool) -> None:
+    for video, sizes in (("good", [SIZE, SIZE]), ("bad", [SIZE, SIZE[::-1]])):
+        for number, size in enumerate(sizes):
+            for top, name, data in (
+                ("frames", f"{number}.jpg", saved("JPEG", size=size)),
+                ("masks", f"{number}.png", encode_mask(np.ones(size, np.uint8))),
+            ):
+                (tmp_path / top / video).mkdir(parents=True, exist_ok=True)
+                (tmp_path / top / video / name).write_bytes(data)
+    sequences = read_frames(tmp_path / "frames", tmp_path / "masks")
+    message = "frames/bad/1.jpg: has 12x16 pixels, the first frame has 16x12; export all frames of a video at one size"
+    if skip_bad:
+        encode(sequences, tmp_path / "out", {}, skip_bad=True)
+        assert message in (tmp_path / "out" / "_skipped.txt").read_text()
+        return
+    with pytest.raises(BadInput, match=message):
+        encode(sequences, tmp_path / "out", {})

@@ -239,6 +239,7 @@ BAD: list[tuple[str, Callable[[Path], object], str]] = [
     ),
     ("frames", _drop("masks/clip/frame2.png"), "masks/clip: no such folder, or no mask in it"),
     ("frames", lambda root: mask(root / "masks/other/1.png", 1), "masks/other: masks without frames"),
+    ("frames", lambda root: image(root / "frames/1.jpg"), "frames/1.jpg: a frame beside the folder clip of a video"),
     ("frames", lambda root: image(root / "frames/clip/frame1.png"), "frame1.png: there is also frame1.JPG"),
     (
         "frames",
