@@ -109,6 +109,14 @@ def resize(image: Tensor, short_side: int, long_side: int) -> Tensor:
     return frame
 
 
+def resize_mask(mask: Tensor, short_side: int, long_side: int) -> Tensor:
+    """The mask of a ``LabelledFrame`` (H, W) uint8 at the model's input size, as by ``resize``; the object wins."""
+    resized = resize((mask == 1).to(torch.uint8), short_side, long_side)
+    if bool((void := mask == VOID).any()):
+        resized = torch.where((resize(void.to(torch.uint8), short_side, long_side) > 0) & (resized == 0), VOID, resized)
+    return resized
+
+
 def input_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
     """(H, W) of a frame -> (H, W) of the model's input; the aspect ratio is kept to the nearest pixel."""
     factor = min(short_side / min(size), long_side / max(size))
@@ -155,10 +163,8 @@ def _read(
             f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} "
             f"{'is' if hidden else 'is not'} in its mask, though the index says otherwise; encode the dataset again"
         )
-    mask = resize((ids == object_id).to(torch.uint8), short_side, long_side)
-    if not video.merge_objects and bool((void := ids == VOID).any()):
-        mask = torch.where((resize(void.to(torch.uint8), short_side, long_side) > 0) & (mask == 0), VOID, mask)
-    return LabelledFrame(resize(image, short_side, long_side), mask)
+    mask = torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8)
+    return LabelledFrame(resize(image, short_side, long_side), resize_mask(mask, short_side, long_side))
 
 
 def _paste(

@@ -136,7 +136,7 @@ def _given(sequence: Sequence, protocol: Protocol) -> tuple[dict[int, Tensor], d
         mask = sequence.mask(start)
         assert mask is not None  # it has objects
         new = torch.tensor([one for one, position in entered.items() if position == start], dtype=torch.uint8)
-        given[start] = torch.where(torch.isin(mask, new), mask, 0)
+        given[start] = torch.where(torch.isin(mask, new), mask, 0).to(torch.int16).masked_fill(mask == VOID, -1)
     return given, entered
 
 

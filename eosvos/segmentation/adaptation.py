@@ -72,7 +72,7 @@ class AdaptedObject:
 
     def rewind(self) -> None:
         """Goes back to the start of a pass over the video; what fine-tuning gave stays."""
-        self.start_box = self.box = tight_box(self.given[-1].mask)
+        self.start_box = self.box = tight_box(self.given[-1].shown)
         self.recent.clear()
         self.adaptation_seconds = self.segmentation_seconds = 0.0
         self.diverged_adaptations = 0

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from eosvos.data.augment import resize
-from eosvos.data.sequence import object_ids, size_text
+from eosvos.data.augment import resize, resize_mask
+from eosvos.data.sequence import VOID, object_ids, size_text
 from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
@@ -69,7 +69,8 @@ class OneShotSegmenter:
 
         Args:
             frames: (3, H, W) uint8 RGB each, all of one size.
-            masks: position of a frame -> (H, W) uint8 object ids of those whose mask is given there, 0 elsewhere.
+            masks: position of a frame -> (H, W) of integers: ids of the objects whose mask is given there, 0 elsewhere;
+                below 0 where nobody knows, at which no loss looks.
             T: fine-tuning steps for each object.
             time_budget: seconds of fine-tuning for each given mask, shared by its objects, after which no further step
                 begins. With one, the best of the states before and after each step is taken, as in
@@ -157,13 +158,13 @@ class OneShotSegmenter:
             objects: in the order of their ids.
             small: (3, h, w) uint8, the frame at the model's input size.
             size: (H, W) of the video.
-            given: object id -> its mask (H, W) bool, for those whose mask is given in this frame.
+            given: object id -> its mask as in a ``LabelledFrame``, for those whose mask is given in this frame.
             position: of the frame.
             rates: learning rates of online adaptation.
         """
         for adapted in objects:
             if adapted.id in given:
-                yield adapted.id, Prediction(2.0 * given[adapted.id])  # more than any other
+                yield adapted.id, Prediction(2.0 * (given[adapted.id] == 1))  # more than any other
             elif not adapted.diverged:
                 initialization = partial(self._initialization, adapted.model)
                 adapt_online(adapted, initialization, rates, position, self.config, self.seed)
@@ -190,14 +191,14 @@ class OneShotSegmenter:
         Args:
             object_id, position: of the object, and of the frame.
             small: (3, h, w) uint8, the frame at the model's input size.
-            mask: (H, W) bool, given in this frame.
+            mask: (H, W) uint8 as in a ``LabelledFrame``, given in this frame.
             before: the same object before, where this mask corrects it.
         """
         began = time.perf_counter()
-        frame = LabelledFrame(small, resize(mask.to(torch.uint8), *self._sides))
+        frame = LabelledFrame(small, resize_mask(mask, *self._sides))
         given = (*(before.given[:1] if before else ()), frame)
         model = self.optimization.model().to(self.device)
-        box = tight_box(frame.mask)
+        box = tight_box(frame.shown)
         recent = deque[LabelledFrame | None](maxlen=self.config.online_frames)
         new = AdaptedObject(object_id, position, model, given, box, box, recent)
         if before is not None:
@@ -216,13 +217,14 @@ class OneShotSegmenter:
 
 
 def _split(mask: Tensor, position: int, size: tuple[int, int]) -> dict[int, Tensor]:
-    """Object id -> its mask (H, W) bool, of the mask (H, W) uint8 that is given at ``position``."""
+    """Object id -> its mask as in a ``LabelledFrame``, of the mask (H, W) that is given at ``position``."""
     if mask.shape != size:
         raise BadInput(
             f"{_mask_of(position)} has {size_text(mask.shape)} pixels, its frame {size_text(size)}; "
             "export both at one size"
         )
-    return {object_id: mask == object_id for object_id in object_ids(mask)}
+    rest = torch.where(mask < 0, VOID, 0).to(torch.uint8)
+    return {object_id: torch.where(mask == object_id, 1, rest) for object_id in object_ids(mask)}
 
 
 def _resume(earlier: AdaptedObject | None, position: int) -> AdaptedObject | None:

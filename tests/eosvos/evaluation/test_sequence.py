@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load
 from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.packaged import CHECKPOINT
+from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter
 
@@ -154,3 +156,34 @@ def test_first_masks_alone_give_masks_without_scores(sequence: Sequence, late: l
     assert (result.objects, len(predicted)) == ((), 4)
     with pytest.raises(BadInput, match="held-00000: no mask to score against beside those that are given"):
         check_scored([result])
+
+
+def test_void_of_a_given_mask_is_neither_object_nor_background(sequence: Sequence) -> None:
+    """Fine-tuning is given it as such, and the loss takes no notice of what lies there."""
+    first = sequence.mask(0)
+    assert first is not None
+    truths = [sequence.mask(position) for position in range(len(sequence))]
+    with_void = first.clone()
+    with_void[:, :20] = VOID
+    videos = {
+        void: _with_masks(sequence, [None if one is None else one.numpy() for one in (mask, *truths[1:])], "davis2017")
+        for void, mask in ((True, with_void), (False, torch.where(with_void == VOID, 0, with_void)))
+    }
+    seen: dict[bool, list[AdaptedObject]] = {True: [], False: []}
+
+    def fine_tuner(adapted: AdaptedObject, *arguments: Any) -> None:
+        current.append(adapted)
+
+    for void, video in videos.items():
+        current = seen[void]
+        evaluate_sequence(load(CHECKPOINT), video, SequenceSettings((1,), segmentation=BARE), fine_tuner)
+    assert len(seen[True]) == len(seen[False]) > 0
+    for one, other in zip(seen[True], seen[False], strict=True):
+        (masked,), (plain,) = one.given, other.given
+        assert (masked.mask[:, :30] == VOID).any()
+        assert not (plain.mask == VOID).any()
+        assert torch.equal(masked.shown, plain.shown)
+        assert torch.equal(torch.where(masked.mask == VOID, 0, masked.mask), plain.mask)
+        assert one.box is not None
+        assert other.box is not None
+        assert torch.equal(one.box, other.box)
