@@ -1,4 +1,4 @@
-"""How durations and sizes are written."""
+"""How durations are written."""
 
 
 def minutes_seconds(seconds: float) -> str:
@@ -23,8 +23,3 @@ def hours_text(hours: float) -> str:
     if hours < 1:
         return f"{60 * hours:.0f} minutes"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
-
-
-def size_text(size: tuple[int, int]) -> str:
-    """(H, W) as ``480x854``."""
-    return f"{size[0]}x{size[1]}"

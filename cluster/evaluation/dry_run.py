@@ -9,6 +9,7 @@ from cluster.evaluation.config import Evaluation, Subject
 from cluster.evaluation.setup import choose_sequences
 from eosvos.data.augment import input_size
 from eosvos.data.parquet import open_dataset
+from eosvos.data.sequence import size_text
 from eosvos.draws import generator
 from eosvos.errors import BadInput
 from eosvos.learning.inner_loop import gradient
@@ -17,7 +18,7 @@ from eosvos.measure import TYPICAL_SIZE, batch_of_noise, noise, seconds_of, thre
 from eosvos.model.backbones import count_parameters
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.segmentation.config import SegmentationConfig
-from eosvos.text import hours_text, size_text
+from eosvos.text import hours_text
 
 Size = tuple[int, int]
 

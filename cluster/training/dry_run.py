@@ -11,6 +11,7 @@ from cluster.training.stream import stream_config
 from eosvos.data.augment import TaskFrames, input_size
 from eosvos.data.config import PlanConfig
 from eosvos.data.mixture import open_mixture
+from eosvos.data.sequence import size_text
 from eosvos.data.tasks import Task
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
@@ -18,7 +19,7 @@ from eosvos.measure import TYPICAL_SIZE, noise, seconds_of, threads
 from eosvos.model.backbones import count_parameters
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.weights import initial_model
-from eosvos.text import hours_text, size_text
+from eosvos.text import hours_text
 
 
 def what_would_run(training: Training, folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eosvos.text import hours_text, minutes_seconds, size_text, time_left
+from eosvos.text import hours_text, minutes_seconds, time_left
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,5 @@ def test_time_left_is_at_the_pace_so_far() -> None:
     assert time_left(30, 0, 4) == ""
 
 
-def test_hours_and_sizes() -> None:
+def test_hours() -> None:
     assert [hours_text(hours) for hours in (0.5, 12.5, 54)] == ["30 minutes", "12.5 hours", "2.2 days"]
-    assert size_text((480, 854)) == "480x854"

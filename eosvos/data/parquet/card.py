@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eosvos.data.parquet.layout import INDEX, SKIPPED
 from eosvos.data.parquet.reading import EncodedDataset
-from eosvos.text import size_text
+from eosvos.data.sequence import size_text
 
 _LICENSES = {
     "davis2016": "DAVIS is for non-commercial use (davischallenge.org).",
