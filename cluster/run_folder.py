@@ -8,7 +8,7 @@ from typing import Any
 
 from eosvos.config import flattened, read_json, to_dict
 from eosvos.errors import BadInput
-from eosvos.files import locked, unfinished, write_whole
+from eosvos.files import locked, make_folder, unfinished, write_whole
 
 CONFIG_FILE = "config.json"
 
@@ -63,9 +63,9 @@ def claimed(folder: Path, config: Any, free: tuple[str, ...] = ()) -> Iterator[N
     too; here it is made sure that no other run has taken the folder since.
 
     Raises:
-        BadInput: another one is at work there, or has been.
+        BadInput: another one is at work there, or has been; or the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder) as ours:
         if ours is False:
             raise BadInput(f"{folder}: another run is at work there; wait for it, or give another --out")
@@ -76,5 +76,5 @@ def claimed(folder: Path, config: Any, free: tuple[str, ...] = ()) -> Iterator[N
 
 def claim(folder: Path, config: Any) -> None:
     """Makes ``folder`` the run folder of ``config``, whose ``check`` went well; the caller has it alone."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_whole(folder / CONFIG_FILE, (json.dumps(to_dict(config), indent=2) + "\n").encode())

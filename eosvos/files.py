@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from eosvos.errors import BadInput
+
 
 def write_whole(path: Path, content: bytes) -> Path:
     """Writes a file under a temporary name and renames it, so that whoever looks finds all of it or none.
@@ -26,6 +28,28 @@ def write_whole(path: Path, content: bytes) -> Path:
         return temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> Path:
+    """A folder for results, with its parents. Raises BadInput where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(_refused(folder, error)) from error
+    return folder
+
+
+def write_result(path: Path, content: bytes) -> Path:
+    """As ``write_whole``, for a file that a person named; its folder is made. Raises BadInput where it cannot be."""
+    make_folder(path.parent)
+    try:
+        return write_whole(path, content)
+    except OSError as error:
+        raise BadInput(_refused(path, error)) from error
+
+
+def _refused(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be written ({error.strerror}); name another place, or make room or access there"
 
 
 def unfinished(path: Path) -> Path:

@@ -14,7 +14,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from eosvos.files import write_whole
+from eosvos.files import make_folder, write_whole
 
 Row = TypeVar("Row")
 
@@ -81,7 +81,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], folder: Path, name: str) -> t
     for index, field in enumerate(table.schema):
         if pa.types.is_null(field.type):  # a column without any value, such as times that nobody took
             table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     parquet, csv = io.BytesIO(), io.BytesIO()
     pa.parquet.write_table(table, parquet)
     pa.csv.write_csv(table, csv)

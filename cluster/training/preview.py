@@ -1,5 +1,6 @@
 """The first tasks of a training as a picture: what its data and settings make of them."""
 
+import io
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from eosvos.data.sequence import VOID
 from eosvos.errors import BadInput
 from eosvos.figures.contact_sheet import contact_sheet
 from eosvos.figures.overlay import overlay
+from eosvos.files import write_result
 
 TASKS = 20
 PER_ROW = 2
@@ -23,7 +25,7 @@ def draw_preview(training: Training, file: Path) -> Path:
     """Writes a sheet of the first ``TASKS`` tasks: their frames to fine-tune on and to do well on, the target shown.
 
     Raises:
-        BadInput: data that cannot be used, or a file that is not to be a PNG.
+        BadInput: data that cannot be used, a file that is not to be a PNG, or one that cannot be written.
     """
     if file.suffix.lower() != ".png":
         raise BadInput(f"--preview {file}: is written as PNG; name a file that ends in .png")
@@ -46,9 +48,9 @@ def draw_preview(training: Training, file: Path) -> Path:
     ]
     plan = training.plan
     headings = ["train"] * plan.train_frames + ["test"] * plan.test_frames
-    file.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(rows, headings * PER_ROW).save(file)
-    return file
+    sheet = io.BytesIO()
+    contact_sheet(rows, headings * PER_ROW).save(sheet, "PNG")
+    return write_result(file, sheet.getvalue())
 
 
 def _known(mask: Tensor) -> Tensor:

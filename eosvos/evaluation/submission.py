@@ -18,7 +18,7 @@ from eosvos.data.readers.clip import natural_order
 from eosvos.data.readers.youtube_vos import read_meta
 from eosvos.data.sequence import UNREADABLE, decode_mask, open_image, size_text
 from eosvos.errors import BadInput
-from eosvos.files import write_whole
+from eosvos.files import write_result
 from eosvos.metrics.config import protocol_of
 from eosvos.metrics.folders import predictions_of
 
@@ -108,7 +108,7 @@ def write_submission(asked: Mapping[PurePosixPath, Asked], predictions: Path, ou
         out: the zip, which is replaced where it is there.
 
     Raises:
-        BadInput: a prediction that is missing, cannot be read, or is not what is asked for.
+        BadInput: a prediction that is missing, cannot be read, or is not what is asked for; the zip cannot be written.
     """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:  # a PNG is compressed
@@ -118,8 +118,7 @@ def write_submission(asked: Mapping[PurePosixPath, Asked], predictions: Path, ou
                 entry = zipfile.ZipInfo(f"{folder}/{frame}.png", _EPOCH)
                 entry.create_system, entry.external_attr = 3, 0o644 << 16  # whatever system writes it
                 archive.writestr(entry, encode_mask(_prediction(source / f"{frame}.png", one)))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, content.getvalue())
+    write_result(out, content.getvalue())
 
 
 def _prediction(path: Path, asked: Asked) -> NDArray[np.uint8]:

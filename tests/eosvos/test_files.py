@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from eosvos.files import lock_file, locked, unfinished, write_whole
+from eosvos.errors import BadInput
+from eosvos.files import lock_file, locked, make_folder, unfinished, write_result, write_whole
 
 HOLD = """
 import sys
@@ -119,3 +120,19 @@ def test_nobody_can_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(FileLock, "acquire", without_locks)
     with locked(tmp_path) as ours:
         assert ours is None
+
+
+def test_results_where_none_can_be(tmp_path: Path) -> None:
+    """A file that the folder would have to be, or a folder that the file would."""
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "sheet.png").mkdir()
+    for write, place in (
+        (make_folder, "notes.txt"),
+        (make_folder, "notes.txt/out"),
+        (lambda path: write_result(path, b"new"), "notes.txt/a.zip"),
+        (lambda path: write_result(path, b"new"), "sheet.png"),
+    ):
+        with pytest.raises(BadInput, match=r"(notes\.txt|sheet\.png)\S*: cannot be written \(.*\); name another place"):
+            write(tmp_path / place)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["notes.txt", "sheet.png"]
+    assert write_result(tmp_path / "new" / "a.zip", b"new").read_bytes() == b"new"

@@ -238,6 +238,11 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         "TMP/other: holds frames; there are servers for davis2017, youtube_vos",
     ),
     "both": (lambda folder: None, ["--check", "TMP/out.zip"], "give either --predictions and --out, or --check"),
+    "a folder": (
+        lambda folder: (folder / "taken.zip").mkdir(),
+        ["--out", "TMP/taken.zip"],
+        "TMP/taken.zip: cannot be written (Is a directory); name another place",
+    ),
     "no zip": (lambda folder: None, ["--out", "TMP/out"], "out: must end in .zip"),
 }
 

@@ -84,7 +84,8 @@ def _sequence(found: Index, files: Files, index: int) -> str | None:
     except BadInput as error:
         return str(error)
     if found.sequence_hashes and content.hex() != found.sequence_hashes[index]:
-        return f"{where}: the sequence has another hash than the index says; encode the dataset again"
+        file = f"{shown(found.dataset.uri)}/{row['file']}"
+        return f"{file}, sequence {sequence.name}: it has another hash than the index says; encode the dataset again"
     return None
 
 

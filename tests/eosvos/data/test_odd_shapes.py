@@ -15,6 +15,7 @@ from PIL import Image
 from eosvos.data.augment import task_frames
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.data.parquet import EncodedDataset, encode, open_dataset
+from eosvos.data.parquet.card import facts
 from eosvos.data.readers.coco import read_coco
 from eosvos.data.sequence import VOID, Sequence
 from eosvos.data.tasks import Source, learnable, plan
@@ -116,6 +117,7 @@ def test_all_ids_at_once_beside_the_other_orientation(make_sequence: Make, tmp_p
     sequences = [make_sequence(f"video{index}", video) for index, video in enumerate(own)]
     dataset = encoded(sequences, str(tmp_path))
     check_equal(dataset, sequences, own)
+    assert facts(dataset, 0)["resolutions"] == "480x853 (3), 854x480 (2)"
     assert len(dataset.visible(0)) == VOID - 1
     assert make_tasks(dataset, PlanConfig(paste=0.5), most=10) == VOID
 

@@ -76,8 +76,8 @@ def _other_mask(rows: list[dict[str, object]]) -> None:
 
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], list[str]]] = {
-    "a byte": (_flip, [f"{SECOND}, sequence train-00003, position 2"]),
-    "another image": (_file_changed(_other_image), ["sequence train-00003, position 2: the sequence has another hash"]),
+    "a byte": (_flip, [f"{SECOND}, sequence train-00003: it has another hash"]),
+    "another image": (_file_changed(_other_image), ["sequence train-00003: it has another hash"]),
     "another mask": (_file_changed(_other_mask), ["sequence train-00002, position 1: image and mask have other"]),
     "no mask": (
         _file_changed(lambda rows: rows[0].update(mask=None)),
