@@ -1,13 +1,11 @@
 """Meta-train: learn an initialization and one learning rate per neuron so that T fine-tuning steps segment."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.training.config import MetaTraining
 from cluster.training.presets import META
 from eosvos.cli import parse_preset, run
-from eosvos.config import to_dict
 
 DESCRIPTION = """Meta-train on encoded datasets. The same command again resumes.
 
@@ -38,24 +36,9 @@ PRESETS = {name: MetaTrain(training) for name, training in META.items()}
 
 def main() -> None:
     config, preset = parse_preset(MetaTrain, PRESETS, DESCRIPTION)
-    # Late, so that --help is quick.
-    from cluster.training.checkpoints import BEST
-    from cluster.training.driver import train
-    from cluster.training.dry_run import what_would_run
-    from cluster.training.preview import draw_preview
+    from cluster.training.command import carry_out  # late, so that --help is quick
 
-    training, folder = config.training, config.out or Path("runs/meta_train") / preset
-    print(json.dumps(to_dict(training) | {"out": str(folder)}, indent=2))
-    if config.dry_run:
-        print(what_would_run(training, folder))
-        return
-    if config.preview:
-        print(f"the first tasks: {draw_preview(training, config.preview)}")
-        return
-    last = train(training, folder)
-    print(f"last checkpoint: {last}")
-    if training.held_out > 0:
-        print(f"best checkpoint: {last.with_name(BEST)}")
+    carry_out(config.training, config.out or Path("runs/meta_train") / preset, config.dry_run, config.preview)
 
 
 if __name__ == "__main__":

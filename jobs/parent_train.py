@@ -1,13 +1,11 @@
 """Train a parent: Mask R-CNN as a plain segmenter of the targets, the start of meta-training."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.training.config import ParentTraining
 from cluster.training.presets import PARENT
 from eosvos.cli import parse_preset, run
-from eosvos.config import to_dict
 
 DESCRIPTION = """Train a parent on encoded datasets. The same command again resumes.
 
@@ -34,21 +32,9 @@ PRESETS = {name: ParentTrain(training) for name, training in PARENT.items()}
 
 def main() -> None:
     config, preset = parse_preset(ParentTrain, PRESETS, DESCRIPTION)
-    # Late, so that --help is quick.
-    from cluster.training.driver import train
-    from cluster.training.dry_run import what_would_run
-    from cluster.training.preview import draw_preview
+    from cluster.training.command import carry_out  # late, so that --help is quick
 
-    training, folder = config.training, config.out or Path("runs/parent_train") / preset
-    print(json.dumps(to_dict(training) | {"out": str(folder)}, indent=2))
-    if config.dry_run:
-        print(what_would_run(training, folder))
-        return
-    if config.preview:
-        print(f"the first tasks: {draw_preview(training, config.preview)}")
-        return
-    last = train(training, folder)
-    print(f"last checkpoint: {last}")
+    carry_out(config.training, config.out or Path("runs/parent_train") / preset, config.dry_run, config.preview)
 
 
 if __name__ == "__main__":
