@@ -63,7 +63,7 @@ META: dict[str, MetaTraining] = {
         gpu=True,
         checkpoint_every=100,
         held_out=0.01,
-        model=ModelConfig(soft_mask_targets=True),
+        model=ModelConfig(soft_mask_targets=True, box_regression="release"),
         outer=OuterConfig(
             learning_rate=1e-5,
             rates_learning_rate=1e-5,

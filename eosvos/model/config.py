@@ -45,6 +45,9 @@ class ModelConfig:
     """Loss on the mask logits of positive proposals."""
     soft_mask_targets: bool = False
     """Take mask targets between 0 and 1 as they are, as the authors' release does, instead of making them binary."""
+    box_regression: Literal["smooth", "release"] = "smooth"
+    """Loss of boxes: smooth L1 that turns linear at 1/9, as torchvision now has it, or, as it was when the authors'
+    release was written, L1 in the RPN and smooth L1 that turns linear at 1 in the box head."""
     rpn_loss_weight: float = 1.0
     """Of the two losses of the RPN ..."""
     box_loss_weight: float = 1.0

@@ -1,5 +1,7 @@
 """Losses on mask logits: Lovász hinge and binary cross-entropy."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,6 +45,21 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
+@dataclass(frozen=True)
+class BoxLosses:
+    """Smooth L1 on encoded boxes: quadratic below ``beta``, linear above, with slope 1; L1 where beta is 0.
+
+    Attributes:
+        rpn_beta: of the region proposal network.
+        head_beta: of the box head.
+    """
+
+    rpn_beta: float
+    head_beta: float
+
+
+BOX_LOSSES = {"smooth": BoxLosses(1 / 9, 1 / 9), "release": BoxLosses(0.0, 1.0)}
+"""By ``ModelConfig.box_regression``; torchvision changed from the second to the first in its pull request 2113."""
 MASK_LOSSES = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}
 
 

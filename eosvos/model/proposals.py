@@ -1,17 +1,26 @@
 """The region proposal network: torchvision's, with samples from our generator, and proposals that can be replayed."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from eosvos.model.config import ModelConfig
+from eosvos.model.losses import BOX_LOSSES
 from eosvos.model.sampling import SeededSampler
 
 
 class ReplayableRPN(RegionProposalNetwork):  # type: ignore[misc]
-    """torchvision's network, which can be told to propose what was proposed before."""
+    """torchvision's network, which can be told to propose what was proposed before.
+
+    Attributes:
+        replayed: per image the proposals (P_i, 4) of an earlier call; None: what it proposes itself.
+        beta: of the smooth L1 loss of boxes.
+    """
 
     replayed: list[Tensor] | None = None
+    beta: float = 1 / 9
 
     def filter_proposals(
         self, proposals: Tensor, objectness: Tensor, image_shapes: list[tuple[int, int]], num_anchors: list[int]
@@ -24,9 +33,24 @@ class ReplayableRPN(RegionProposalNetwork):  # type: ignore[misc]
     def compute_loss(
         self, objectness: Tensor, deltas: Tensor, labels: list[Tensor], targets: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """As torchvision's, whose labels are single precision and make its loss so."""
-        precise = [label.to(objectness.dtype) for label in labels]
-        return super().compute_loss(objectness, deltas, precise, targets)  # type: ignore[no-any-return]
+        """As torchvision's, with our ``beta``, and in the precision of what is predicted.
+
+        Args:
+            objectness: (A, 1) float, logits of the anchors of all images.
+            deltas: (A, 4) float, predicted encoded boxes.
+            labels: per image (A_i,) float, 1 for an object, 0 for background, -1 for neither.
+            targets: per image (A_i, 4) float, encoded boxes to predict.
+
+        Returns:
+            binary cross-entropy of the sampled anchors, and the loss of the boxes of the positive ones; both are means
+            over all that are sampled.
+        """
+        positive, negative = (torch.where(torch.cat(sampled))[0] for sampled in self.fg_bg_sampler(labels))
+        sampled = torch.cat((positive, negative))
+        wanted = torch.cat(labels)[sampled].to(objectness.dtype)
+        classification = F.binary_cross_entropy_with_logits(objectness.flatten()[sampled], wanted)
+        boxes = F.smooth_l1_loss(deltas[positive], torch.cat(targets)[positive], beta=self.beta, reduction="sum")
+        return classification, boxes / len(sampled)
 
 
 def build_rpn(config: ModelConfig) -> ReplayableRPN:
@@ -46,4 +70,5 @@ def build_rpn(config: ModelConfig) -> ReplayableRPN:
         nms_thresh=0.7,
     )
     rpn.fg_bg_sampler = SeededSampler(config.rpn_samples, 0.5)
+    rpn.beta = BOX_LOSSES[config.box_regression].rpn_beta
     return rpn

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, paste_masks_in_image
+from torchvision.models.detection.roi_heads import RoIHeads, paste_masks_in_image
 from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import clip_boxes_to_image
 
 from eosvos.model.config import BACKBONE_LEVELS, ModelConfig
-from eosvos.model.losses import mask_loss
+from eosvos.model.losses import BOX_LOSSES, mask_loss
 from eosvos.model.roi_align import PyramidRoIAlign
 from eosvos.model.sampling import SeededSampler
 
@@ -72,12 +73,26 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         proposals, _, labels, regression_targets = self.select_training_samples(proposals, targets)
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         class_logits, box_regression = self.box_predictor(self.box_head(pooled))
-        classification, box = fastrcnn_loss(class_logits, box_regression, labels, regression_targets)
+        classification = F.cross_entropy(class_logits, torch.cat(labels))
+        box = self._box_loss(box_regression, torch.cat(labels), torch.cat(regression_targets))
         positive = [boxes[label > 0] for boxes, label in zip(proposals, labels, strict=True)]
         logits = self._mask_logits(features, positive, image_shapes)
         masks = [target["masks"][0] for target in targets]
         mask = mask_loss(self.config.mask_loss, logits, positive, masks, self.config.soft_mask_targets)
         return {"loss_classifier": classification, "loss_box_reg": box, "loss_mask": mask}
+
+    def _box_loss(self, predicted: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+        """Smooth L1 on the encoded boxes of the positive proposals, over the number of all.
+
+        Args:
+            predicted: (P, 8) float, encoded boxes of background and object.
+            labels: (P,) int64.
+            targets: (P, 4) float.
+        """
+        positive = torch.where(labels > 0)[0]
+        of_object = predicted.reshape(len(labels), -1, 4)[positive, labels[positive]]
+        beta = BOX_LOSSES[self.config.box_regression].head_beta
+        return F.smooth_l1_loss(of_object, targets[positive], beta=beta, reduction="sum") / labels.numel()
 
     def _mask_logits(
         self, features: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
