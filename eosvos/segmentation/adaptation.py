@@ -155,15 +155,15 @@ def adapt_online(
     """Online adaptation before the frame at ``position``, where one is due.
 
     The batch is the given frames as they are and the ``recent`` ones. Where the object was not seen in any of these the
-    state to start from stays as it is; where the steps diverge it is the fine-tuned one. Box propagation, too, starts
-    anew.
+    state to start from stays as it is, but that the release learns from the given frames alone then; where the steps
+    diverge it is the fine-tuned one. Box propagation, too, starts anew.
 
     Args:
         adapted: changed in place.
         initialization: gives one tensor per trainable parameter, for ``online_reset`` "initialization".
         rates: learning rates, broadcastable to the model's parameters.
         position: of the next frame in the video.
-        config: interval, steps, reset.
+        config: interval, steps, reset, choice.
         seed: of all draws.
     """
     passed = position - adapted.start - 1
@@ -175,7 +175,8 @@ def adapt_online(
         load_parameters(adapted.model, adapted.fine_tuned)
     elif config.online_reset == "initialization":
         load_parameters(adapted.model, initialization())
-    if seen := [frame for frame in adapted.recent if frame is not None]:
+    seen = [frame for frame in adapted.recent if frame is not None]
+    if seen or config.online_choice == "release":
         batch = _batch(adapted.model, [*adapted.given, *seen])
         draws = Stream.ONLINE.ids(seed, adapted.id, position)
         if not _take_steps(adapted.model, batch, rates, range(config.online_steps), draws):

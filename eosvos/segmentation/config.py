@@ -26,7 +26,8 @@ class SegmentationConfig:
     online_frames: int = 2
     """Frames that were segmented lately in the batch of an online adaptation."""
     online_choice: Literal["latest", "release"] = "latest"
-    """Which: the last ones, or those that the authors' release takes, near the start of the interval."""
+    """Which: the last ones, or those that the authors' release takes, near the start of the interval; the release also
+    takes its steps, on the first frame alone, where the object is in none of them."""
     online_reset: Literal["first_frame", "none", "initialization"] = "first_frame"
     """State that an online adaptation starts from: after the first frame, as the last one left it, or before any."""
     online_threshold: float = 0.5

@@ -81,6 +81,23 @@ def test_online_adaptation_takes_the_frames_that_were_segmented(optimization: Op
     assert not all_equal(states[0], states[2])
 
 
+def test_where_the_object_is_in_no_recent_frame_the_release_learns_from_the_first_alone(
+    optimization: Optimization, video: Video
+) -> None:
+    frames, first, nothing = [*video[0], *video[0]], (video[1] > 0).to(torch.uint8), torch.zeros(SIZE)
+    config = replace(ONLINE, online_interval=3, online_choice="release")
+    adapted: dict[int, AdaptedObject] = {}
+    maps = {(position, 1): nothing for position in range(1, 5)}
+    list(FakedSegmenter(optimization, maps, config).segment(frames[:5], {0: first}, 1, adapted=adapted))
+    model, target = optimization.model(), adapted[1]
+    load_parameters(model, target.fine_tuned)
+    (given,) = target.given
+    draws = Stream.ONLINE.ids(0, 1, 4)
+    fine_tune(model, model.batch([given.image], [given.mask]), optimization.fine_tuning_rates(), range(2), draws)
+    assert all_equal(list(model.parameters()), list(target.model.parameters()))
+    assert not all_equal(target.fine_tuned, list(target.model.parameters()))
+
+
 def test_an_interval_longer_than_the_clip_is_no_online_adaptation(optimization: Optimization, video: Video) -> None:
     without = list(OneShotSegmenter(optimization).segment(video[0], {0: video[1]}, 2))
     config = SegmentationConfig(online_interval=4, online_steps=3)
