@@ -131,7 +131,8 @@ class MetaTraining(Training):
     """Draw each task's number of steps from this up to T; 0: always T."""
     order: Order = "first"
     """first: step gradients are constants (the paper's); second: they are differentiated too, at three to four times
-    the cost; second_in_heads: so in the RoI heads alone."""
+    the cost; second_of_heads: those of the RoI heads are, with respect to all parameters, as the authors' release can;
+    second_in_heads: those of the heads with respect to the heads alone."""
     multi_step: float = 0.0
     """Over this first share of the outer steps the test loss after every inner step counts, less and less (MAML++)."""
     rates: RatesConfig = RatesConfig()

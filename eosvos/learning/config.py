@@ -5,7 +5,7 @@ from typing import Literal
 
 Level = Literal["single", "tensor", "neuron", "parameter"]
 Form = Literal["log", "linear"]
-Order = Literal["first", "second", "second_in_heads"]
+Order = Literal["first", "second", "second_of_heads", "second_in_heads"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The meta-gradient in closed form, of first and of second order; no graph over several steps is ever held."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -15,7 +15,7 @@ from eosvos.learning.rates import applied, gradient_of_values
 from eosvos.model.mask_rcnn import Batch, MaskRCNN, total
 
 HEADS = "roi_heads."
-"""First letters of the parameters that ``second_in_heads`` differentiates twice."""
+"""First letters of the names of the RoI heads' parameters."""
 
 
 def meta_gradient(
@@ -36,15 +36,16 @@ def meta_gradient(
         test: frames and masks to do well on.
         weights: of the test loss after 0 to T inner steps, T + 1 values; ``last_only`` or ``multi_step``.
         seed: ids of the task; the draws of inner step t and of the test loss depend on nothing else.
-        order: ``first`` takes the step gradients as constants, ``second`` differentiates them too, and
-            ``second_in_heads`` does so with respect to the RoI heads alone, as the authors' release can.
+        order: ``first`` takes the step gradients as constants, ``second`` differentiates them too. Of the RoI heads'
+            step gradients alone ``second_of_heads`` does so, with respect to all parameters, as the authors' release
+            can, and ``second_in_heads`` with respect to the heads.
     """
     initialization, rates, form = learned.initialization_views, learned.rates_views, learned.form
     load_parameters(model, initialization)
     with torch.no_grad():
         loss_at_0 = float(model.loss(test, Stream.TEST_LOSS.torch(*seed)))
     inner_rates = applied(rates, form, len(initialization))
-    differentiate = first_order if order == "first" else partial(second_order, heads_only=order == "second_in_heads")
+    differentiate = first_order if order == "first" else partial(second_order, order=order)
     result = differentiate(model, inner_rates, train, test, weights, seed)
     if result is None:
         zeros, no_rates = ([torch.zeros_like(value) for value in values] for values in (initialization, rates))
@@ -114,17 +115,20 @@ def second_order(
     test: Batch,
     weights: Sequence[float],
     seed: tuple[int, ...],
-    heads_only: bool,
+    order: Order,
 ) -> tuple[list[Tensor], list[Tensor], float] | None:
     """As ``first_order``, differentiated through the step gradients too.
 
     The gradient v of the test losses is carried back from step T to 0 by v <- v - H_t (lambda * v) + w_t v_t. H_t is
     the Hessian of the training loss at the parameters before step t, with that step's proposals, matches and samples
-    held fixed. Each step is computed once more for it, with the proposals of the first time, so that memory grows with
-    T by the parameters and not by the activations.
+    held fixed; of it the columns of the heads alone, or their rows and columns, where ``order`` says so. Each step is
+    computed once more for it, with the proposals of the first time, so that memory grows with T by the parameters and
+    not by the activations.
     """
     parameters = list(model.parameters())
-    indices = [i for i, (name, _) in enumerate(model.named_parameters()) if not heads_only or name.startswith(HEADS)]
+    heads = {i for i, (name, _) in enumerate(model.named_parameters()) if name.startswith(HEADS)}
+    indices = sorted(heads) if order == "second_in_heads" else list(range(len(parameters)))
+    columns = set(indices) if order == "second" else heads
     others = sorted(set(range(len(parameters))) - set(indices))
     before: list[tuple[list[Tensor], list[Tensor]]] = []  # per step the parameters and the proposals
     test_gradients: list[list[Tensor] | None] = []
@@ -154,7 +158,7 @@ def second_order(
         if step < len(before):
             values, proposals = before.pop()
             load_parameters(model, values)
-            outer = [rates[i] * carried[i] for i in indices]
+            outer = {i: rates[i] * carried[i] for i in columns}
             draws = generator(*Stream.INNER_STEP.ids(*seed), step)
             step_gradients, products = _hessian_products(model, train, draws, proposals, indices, outer)
             for i, step_gradient, product in zip(indices, step_gradients, products, strict=True):
@@ -187,9 +191,12 @@ def _hessian_products(
     draws: torch.Generator,
     proposals: list[Tensor],
     indices: Sequence[int],
-    vectors: Sequence[Tensor],
+    vectors: Mapping[int, Tensor],
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Gradient of the loss, and Hessian times vector, over the parameters ``indices``, with these proposals."""
+    """Gradient of the loss, and Hessian times vector, over the parameters ``indices``, with these proposals.
+
+    The vector is 0 where ``vectors`` has none for a parameter, and outside of ``indices``.
+    """
     parameters = list(model.parameters())
     for index, parameter in enumerate(parameters):
         parameter.requires_grad_(index in indices)  # what is not differentiated needs no graph
@@ -198,9 +205,9 @@ def _hessian_products(
         losses, _ = model(batch, draws, proposals)
         gradients = torch.autograd.grad(total(losses), inputs, create_graph=True, allow_unused=True)
         reached = [
-            (gradient, vector)
-            for gradient, vector in zip(gradients, vectors, strict=True)
-            if gradient is not None and gradient.requires_grad
+            (gradient, vectors[index])
+            for index, gradient in zip(indices, gradients, strict=True)
+            if index in vectors and gradient is not None and gradient.requires_grad
         ]
         outputs, outer = zip(*reached, strict=True)
         products = torch.autograd.grad(outputs, inputs, outer, allow_unused=True, materialize_grads=True)
