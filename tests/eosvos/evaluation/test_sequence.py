@@ -2,14 +2,17 @@
 
 import gc
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import encode, open_dataset
+from eosvos.data.readers.frames import read_frames
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 from eosvos.errors import BadInput
@@ -20,6 +23,7 @@ from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.packaged import CHECKPOINT
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.merging import Prediction
 from eosvos.segmentation.one_shot import OneShotSegmenter
 
 BARE = SegmentationConfig(transforms=1)
@@ -187,3 +191,36 @@ def test_void_of_a_given_mask_is_neither_object_nor_background(sequence: Sequenc
         assert one.box is not None
         assert other.box is not None
         assert torch.equal(one.box, other.box)
+
+
+CAPS = Path(__file__).parents[4] / "shared" / "data" / "multi_object" / "pumavos" / "caps"
+
+
+@pytest.mark.parametrize(
+    "kind", ["made", pytest.param("caps", marks=pytest.mark.skipif(not CAPS.is_dir(), reason="no caps"))]
+)
+def test_a_perfect_detector_has_all_of_it_right(
+    sequence: Sequence, late: list[np.ndarray | None], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Objects that enter late or leave, frames without a mask: each object in every frame that counts."""
+    video = _with_masks(sequence, late, "youtube_vos")
+    if kind == "caps":
+        (video,) = read_frames(CAPS / "frames", CAPS / "masks")
+    truths = [video.mask(position) for position in range(len(video))]
+
+    def predict(
+        self: OneShotSegmenter, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], position: int
+    ) -> Prediction:
+        truth = truths[position]
+        return Prediction(torch.zeros(size) if truth is None else (truth == adapted.id).float())
+
+    monkeypatch.setattr(OneShotSegmenter, "predict", predict)
+    (result,), _ = evaluate_sequence(load(CHECKPOINT), video, SequenceSettings((0,), segmentation=BARE))
+    assert [one.scores.object_id for one in result.objects] == [1, 2]
+    for one in result.objects:
+        assert set(one.scores.j) == set(one.scores.f) == {1.0}
+        annotated = [position for position, mask in enumerate(truths) if mask is not None]
+        entered = next(
+            p for p in annotated if truths[p] is not None and bool((truths[p] == one.scores.object_id).any())
+        )
+        assert list(one.scores.positions) == [position for position in annotated if position > entered]
