@@ -25,7 +25,8 @@ class Source:
     Attributes:
         visible: per sequence where its objects are visible; those without objects give no task.
         hidden: per sequence where its objects are not seen, in frames that have a mask; needed to draw such frames.
-        weight: tasks that it gives for ``weight`` of each other source; 0: as many as one pass over it has.
+        weight: its share of the tasks, a whole number beside those of the other sources; 0: as many as one pass over it
+            has.
     """
 
     visible: Sequence[Visible]

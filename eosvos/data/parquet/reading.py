@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class EncodedDataset:
         cuts = np.searchsorted(rows, self._starts)
         return [
             tuple((rows[cut:end] - start).tolist())
-            for cut, end, start in zip(cuts, cuts[1:], self._starts, strict=False)
+            for (cut, end), start in zip(pairwise(cuts.tolist()), self._starts[:-1], strict=True)
         ]
 
     def rows(self, sequence_index: int) -> tuple[int, int]:
