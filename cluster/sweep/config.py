@@ -18,7 +18,8 @@ class Sweep:
     samples: int = 40
     """Settings to try, of a random part and with Optuna."""
     objective: Literal["front", "score"] = "front"
-    """J&F and speed, where a trial is stopped when another is clearly better and not slower; or J&F alone, by ASHA."""
+    """J&F and speed, where a trial is stopped when another is clearly better at no more steps and no more time; or
+    J&F alone, by ASHA."""
     stop_early: bool = True
     """Stop trials at the rungs; without it every setting sees every sequence."""
     rungs: tuple[int, ...] = (5, 10, 20, 40)

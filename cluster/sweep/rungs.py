@@ -1,5 +1,6 @@
 """Ending trials early where another one is better and not slower: a scheduler for two objectives at fixed rungs."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -7,12 +8,31 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from eosvos.metrics.pareto import clearly_better
 
-SEQUENCES, SCORES, SECONDS = "sequences", "scores", "seconds_per_frame"
-"""What a trial reports after each sequence: how many it has done, J&F of all objects so far, and their time."""
+SEQUENCES, STEPS, SCORES, SECONDS = "sequences", "steps", "scores", "seconds_per_frame"
+"""What a trial reports after each sequence: how many it has done, its T, J&F of all objects so far, and their time."""
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What a trial had reported at a rung."""
+
+    steps: int
+    scores: list[float]
+    seconds: float
+
+    def beats(self, other: "_Standing") -> bool:
+        """Whether it is clearly better, and not slower: neither as measured, nor by the steps it takes.
+
+        Times are measured minutes apart, beside whatever else runs then, and can be wrong by half; steps never are.
+        """
+        not_slower = self.steps <= other.steps and self.seconds <= other.seconds
+        return not_slower and clearly_better(self.scores, other.scores)
 
 
 class ParetoRungs(FIFOScheduler):
     """Stops a trial when another is better on the same sequences by two paired standard errors, and not slower.
+
+    Not slower is what takes no more fine-tuning steps T and no more measured time.
 
     A scheduler for one metric would end the fast half of the front or the accurate one. Trials are compared after the
     same numbers of sequences, the rungs: a trial that gets there first is paused until all of its cohort are there, so
@@ -30,7 +50,7 @@ class ParetoRungs(FIFOScheduler):
         self._rungs, self._total, self._cohort = rungs, total, cohort
         self._trials: list[Trial] = []
         self._ended: set[Trial] = set()
-        self._results: dict[tuple[str, int], tuple[list[float], float]] = {}
+        self._results: dict[tuple[str, int], _Standing] = {}
         self._decided: set[tuple[int, int]] = set()
         self.stopped: dict[str, int] = {}
 
@@ -44,7 +64,7 @@ class ParetoRungs(FIFOScheduler):
         rung = result[SEQUENCES]
         if rung not in self._rungs or (trial.trial_id, rung) in self._results:
             return str(TrialScheduler.CONTINUE)
-        self._results[trial.trial_id, rung] = (result[SCORES], result[SECONDS])
+        self._results[trial.trial_id, rung] = _Standing(result[STEPS], result[SCORES], result[SECONDS])
         self._decide(tune_controller, reporting=trial)
         if trial.trial_id in self.stopped:
             return str(TrialScheduler.STOP)
@@ -111,9 +131,5 @@ class ParetoRungs(FIFOScheduler):
         return trial not in self._ended and trial.trial_id not in self.stopped
 
     def _is_beaten(self, trial: Trial, rung: int) -> bool:
-        scores, seconds = self._results[trial.trial_id, rung]
-        return any(
-            other_seconds <= seconds and clearly_better(other_scores, scores)
-            for (other, other_rung), (other_scores, other_seconds) in self._results.items()
-            if other_rung == rung and other != trial.trial_id
-        )
+        standing = self._results[trial.trial_id, rung]
+        return any(other.beats(standing) for (_, other_rung), other in self._results.items() if other_rung == rung)

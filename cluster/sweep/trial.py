@@ -15,7 +15,7 @@ from cluster.evaluation.tasks import settings_of, task_options
 from cluster.fan_out import FanOut
 from cluster.sweep.cache import FineTuningCache, key_of
 from cluster.sweep.config import Sweep
-from cluster.sweep.rungs import SCORES, SECONDS, SEQUENCES
+from cluster.sweep.rungs import SCORES, SECONDS, SEQUENCES, STEPS
 from cluster.sweep.space import Setting, setting_of
 from eosvos.data.parquet import EncodedDataset
 from eosvos.data.sequence import Sequence
@@ -37,7 +37,7 @@ class Status(StrEnum):
     COMPLETE = "complete"
     """It has seen every sequence."""
     STOPPED = "stopped"
-    """Another one is clearly better and not slower."""
+    """Another one is clearly better and not slower: it takes no more steps and no more time."""
     FAILED = "failed"
     """With all its tries."""
 
@@ -103,7 +103,7 @@ def run_trial(config: dict[str, Any], shared: SharedByTrials, optimization: Opti
                 results, masks = next(iter(tasks)).result
                 entry = journal.add(results, masks, settings.frames_of(sequence).frame_names)
         rows += [row for result in entry.results for row in object_rows(result.objects)]
-        tune.report({SEQUENCES: number} | report_of(rows))
+        tune.report({SEQUENCES: number, STEPS: setting.T} | report_of(rows))
 
 
 def evaluate_with_cache(

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.sweep.rungs import SCORES, SECONDS, SEQUENCES, ParetoRungs
+from cluster.sweep.rungs import SCORES, SECONDS, SEQUENCES, STEPS, ParetoRungs
 from eosvos.metrics.pareto import clearly_better
 
 Scores = np.ndarray[Any, Any]
@@ -33,6 +33,7 @@ class Simulation:
 
     scheduler: ParetoRungs
     scores: Scores
+    steps: list[int]
     seconds: list[float]
     slots: int
     fails: tuple[int, ...] = ()
@@ -67,6 +68,7 @@ class Simulation:
             return
         result = {
             SEQUENCES: trial.done,
+            STEPS: self.steps[number],
             SCORES: list(self.scores[number, : trial.done]),
             SECONDS: self.seconds[number],
         }
@@ -78,7 +80,9 @@ class Simulation:
             self.scheduler.on_trial_complete(self, trial, result)
 
 
-def _expected(scores: Scores, seconds: list[float], cohort: int, fails: tuple[int, ...]) -> dict[str, int]:
+def _expected(
+    scores: Scores, steps: list[int], seconds: list[float], cohort: int, fails: tuple[int, ...]
+) -> dict[str, int]:
     """The rule, rung by rung: all of a cohort that got there are compared with all that ever got there."""
     stopped: dict[str, int] = {}
     reached: dict[int, list[int]] = {rung: [] for rung in RUNGS}
@@ -91,7 +95,9 @@ def _expected(scores: Scores, seconds: list[float], cohort: int, fails: tuple[in
                 k
                 for k in going
                 if any(
-                    seconds[o] <= seconds[k] and clearly_better(scores[o, :rung], scores[k, :rung])
+                    steps[o] <= steps[k]
+                    and seconds[o] <= seconds[k]
+                    and clearly_better(scores[o, :rung], scores[k, :rung])
                     for o in reached[rung]
                 )
             ]
@@ -104,26 +110,33 @@ def _expected(scores: Scores, seconds: list[float], cohort: int, fails: tuple[in
 def test_decisions_follow_the_rule_in_any_order(seed: int, slots: int, cohort: int, fails: tuple[int, ...]) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.uniform(0, 0.3, (9, LENGTH)) + rng.uniform(0, 0.5, (9, 1))
+    steps = [int(value) for value in rng.integers(0, 3, 9)]
     seconds = [float(value) for value in rng.integers(1, 5, 9)]
-    simulation = Simulation(ParetoRungs(RUNGS, 9, cohort), scores, seconds, slots, fails)
-    assert simulation.run(rng) == _expected(scores, seconds, cohort, fails)
+    simulation = Simulation(ParetoRungs(RUNGS, 9, cohort), scores, steps, seconds, slots, fails)
+    assert simulation.run(rng) == _expected(scores, steps, seconds, cohort, fails)
 
 
 def test_a_faster_and_a_better_one_both_stay() -> None:
     scores = np.tile(np.array([[0.5], [0.6], [0.55]]), (1, LENGTH)) + np.linspace(0, 0.01, LENGTH)
-    simulation = Simulation(ParetoRungs(RUNGS, 3, 3), scores, [1.0, 2.0, 3.0], 2)
+    simulation = Simulation(ParetoRungs(RUNGS, 3, 3), scores, [1, 2, 2], [1.0, 2.0, 3.0], 2)
     assert simulation.run(np.random.default_rng(0)) == {"2": 3}  # slower and worse than the second
+
+
+def test_a_time_that_was_measured_wrong_stops_nobody() -> None:
+    scores = np.tile(np.array([[0.1], [0.9]]), (1, LENGTH)) + np.linspace(0, 0.01, LENGTH)
+    simulation = Simulation(ParetoRungs(RUNGS, 2, 2), scores, [0, 1], [2.0, 1.0], 2)
+    assert simulation.run(np.random.default_rng(0)) == {}  # no steps at all are never slower than one
 
 
 def test_a_trial_that_is_tried_again_is_waited_for() -> None:
     scheduler = ParetoRungs((3,), 2, 2)
-    controller = Simulation(scheduler, np.empty((0, 0)), [], 0)
+    controller = Simulation(scheduler, np.empty((0, 0)), [], [], 0)
     one, two = Trial("0", "RUNNING", recovers=True), Trial("1", "RUNNING")
     for trial in (one, two):
         scheduler.on_trial_add(controller, trial)
     scheduler.on_trial_error(controller, one)
     scheduler.on_trial_add(controller, one)
-    result = {SEQUENCES: 3, SCORES: [0.1, 0.2, 0.3], SECONDS: 1.0}
+    result = {SEQUENCES: 3, STEPS: 1, SCORES: [0.1, 0.2, 0.3], SECONDS: 1.0}
     assert scheduler.on_trial_result(controller, two, result) == "PAUSE"
     two.status = "PAUSED"
     assert scheduler.on_trial_result(controller, one, result | {SCORES: [0.2, 0.3, 0.4]}) == "CONTINUE"
