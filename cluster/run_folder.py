@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from eosvos.config import flattened, read_json, to_dict
+from eosvos.config import flattened, older, read_json, to_dict
 from eosvos.errors import BadInput
 from eosvos.files import locked, make_folder, unfinished, write_whole
 
@@ -26,9 +26,10 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
     """
     path = folder / CONFIG_FILE
     if path.is_file():
-        # A field that is newer than the run has its default there; new fields have defaults that change nothing.
+        # A field that is newer than the run has its default there, which changes nothing, or says what it was before.
         after = flattened(to_dict(config))
-        before = flattened(to_dict(type(config)())) | _moved(flattened(read_json(path)), after)
+        before = flattened(to_dict(type(config)())) | flattened(older(type(config)))
+        before |= _moved(flattened(read_json(path)), after)
         different = [
             f"{name} ({before.get(name)} there, {after.get(name)} now)"
             for name in sorted({*before, *after})

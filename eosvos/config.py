@@ -11,6 +11,9 @@ from eosvos.errors import BadInput
 
 Config = TypeVar("Config")
 
+OLDER = "older"
+"""Key in a field's metadata: its value in what was written before the field was there, where the default is not."""
+
 
 def check_different(name: str, values: Sequence[float], *, positive: bool = False) -> None:
     """For ``__post_init__`` of a command: a list of different values, not empty.
@@ -43,6 +46,15 @@ def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as JSON-ready values (paths as text, tuples as lists)."""
     result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
     return result
+
+
+def older(kind: type) -> dict[str, Any]:
+    """What a configuration that was written before some fields of ``kind`` were there says by its silence, nested."""
+    values = {field.name: field.metadata[OLDER] for field in dataclasses.fields(kind) if OLDER in field.metadata}
+    for name, declared in typing.get_type_hints(kind).items():
+        if _is_config(declared) and (inner := older(declared)):
+            values[name] = inner
+    return values
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """Named configurations of evaluations."""
 
+from dataclasses import replace
+
 from cluster.evaluation.config import Evaluation
 from eosvos.segmentation.config import SegmentationConfig
 
-_ONLINE = SegmentationConfig(online_interval=5, online_steps=10, online_choice="release")
+_RELEASE = SegmentationConfig(pasting="release")
+_ONLINE = replace(_RELEASE, online_interval=5, online_steps=10, online_choice="release")
 
 EVALUATION: dict[str, Evaluation] = {
     "default": Evaluation(),
-    "e-osvos-10": Evaluation(T=(10,)),
-    "e-osvos-50": Evaluation(T=(50,)),
+    "e-osvos-10": Evaluation(T=(10,), segmentation=_RELEASE),
+    "e-osvos-50": Evaluation(T=(50,), segmentation=_RELEASE),
     "e-osvos-50-ona": Evaluation(T=(50,), segmentation=_ONLINE),
     "e-osvos-100-ona": Evaluation(T=(100,), segmentation=_ONLINE),
 }

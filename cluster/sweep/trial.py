@@ -11,6 +11,7 @@ from ray import tune
 from cluster import run_folder
 from cluster.evaluation.config import Evaluation
 from cluster.evaluation.journal import Journal
+from cluster.evaluation.setup import PLACEMENT
 from cluster.evaluation.tasks import settings_of, task_options
 from cluster.fan_out import FanOut
 from cluster.sweep.cache import FineTuningCache, key_of
@@ -83,6 +84,7 @@ def run_trial(config: dict[str, Any], shared: SharedByTrials, optimization: Opti
     """
     setting = setting_of(config[SETTING])
     evaluation, journal = evaluation_of(shared.sweep, setting), shared.journal(setting)
+    run_folder.check(journal.folder, evaluation, free=PLACEMENT)
     run_folder.claim(journal.folder, evaluation)
     rows: list[ObjectRow] = []
     settings, learned = settings_of(evaluation), ray.put(optimization)

@@ -63,7 +63,7 @@ META: dict[str, MetaTraining] = {
         gpu=True,
         checkpoint_every=100,
         held_out=0.01,
-        model=ModelConfig(soft_mask_targets=True, box_regression="release"),
+        model=ModelConfig(soft_mask_targets=True, mask_targets="shifted", box_regression="release"),
         outer=OuterConfig(
             learning_rate=1e-5,
             rates_learning_rate=1e-5,
@@ -75,6 +75,7 @@ META: dict[str, MetaTraining] = {
         ),
         rates=RatesConfig(rate_form="linear", rate_spread=0.5),
         validate_every=1000,
+        segmentation=SegmentationConfig(pasting="release"),
     ),
 }
 """Of jobs/meta_train.py."""

@@ -93,28 +93,49 @@ def transform_batch(
 
 
 def resize(image: Tensor, short_side: int, long_side: int) -> Tensor:
-    """A frame (3, H, W) uint8 or mask (H, W) uint8 at the model's input size.
+    """A frame (3, H, W) uint8 at the model's input size, filtered bilinearly with antialiasing.
 
-    The shorter side becomes ``short_side``, or less where the longer side would exceed ``long_side``. Frames are
-    filtered bilinearly with antialiasing; masks take the nearest pixel, but what would be lost for it keeps every pixel
-    that it touches.
+    The shorter side becomes ``short_side``, or less where the longer side would exceed ``long_side``.
     """
-    size = input_size((image.shape[-2], image.shape[-1]), short_side, long_side)
-    if image.dim() == 2:
-        mask: Tensor = F.resize(image[None], list(size), interpolation=InterpolationMode.NEAREST_EXACT)
-        if image.any() and not mask.any():
-            mask = torch.nn.functional.adaptive_max_pool2d(image[None].float(), size).to(image.dtype)
-        return mask[0]
+    size = input_size((image.shape[1], image.shape[2]), short_side, long_side)
     frame: Tensor = F.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True)
     return frame
 
 
 def resize_mask(mask: Tensor, short_side: int, long_side: int) -> Tensor:
-    """The mask of a ``LabelledFrame`` (H, W) uint8 at the model's input size, as by ``resize``; the object wins."""
-    resized = resize((mask == 1).to(torch.uint8), short_side, long_side)
-    if bool((void := mask == VOID).any()):
-        resized = torch.where((resize(void.to(torch.uint8), short_side, long_side) > 0) & (resized == 0), VOID, resized)
-    return resized
+    """The mask of a ``LabelledFrame`` (H, W) uint8 at the model's input size, as ``resize`` of its frame.
+
+    A pixel is the object's where that covers half of it or more; but an object that would be lost for it keeps every
+    pixel that it touches. A pixel is void where it is not the object's, but might be.
+    """
+    size = input_size((mask.shape[0], mask.shape[1]), short_side, long_side)
+    shown = _resized(mask == 1, size)
+    if not bool((mask == VOID).any()):
+        return shown.to(torch.uint8)
+    return torch.where(_resized(mask > 0, size) > shown, VOID, shown).to(torch.uint8)
+
+
+def _resized(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W) bool -> ``size`` (h, w) bool."""
+    covered = _covered(mask, size)
+    half = 2 * covered >= mask.numel()
+    return half if half.any() else covered > 0
+
+
+def _covered(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """How much of each pixel of a grid of ``size`` (h, w) a mask (H, W) bool covers, of H x W parts: (h, w) int64.
+
+    In whole numbers, so that one half is one half anywhere: along an axis a pixel of the mask has as many parts as the
+    grid has pixels.
+    """
+    parts = mask.long()
+    for length in size:
+        pixels, count = torch.nn.functional.pad(parts, (0, 0, 0, 1)), len(parts)
+        edges = torch.arange(length + 1) * count
+        whole, rest = edges // length, edges % length
+        before = pixels.cumsum(dim=0) - pixels
+        parts = (before[whole] * length + pixels[whole] * rest[:, None]).diff(dim=0).T
+    return parts
 
 
 def input_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import eosvos
-from eosvos.config import merged, to_dict
+from eosvos.config import merged, older, to_dict
 from eosvos.errors import BadInput
 from eosvos.learning.config import Form, Level, RatesConfig
 from eosvos.learning.rates import ALL, LearningRates, applied, initial_rates
@@ -157,7 +157,7 @@ def load(path: Path | None = None) -> Optimization:
         raise BadInput(f"{path}: format version {header.get('format_version')}, this program reads {FORMAT_VERSION}")
     if header.get("kind") not in ("parent", "optimization"):
         raise BadInput(f"{path}: holds no initialization but an {header.get('kind')}; name the file beside it")
-    config = merged(ModelConfig, None, header.get("model", {}), str(path))
+    config = merged(ModelConfig, None, older(ModelConfig) | header.get("model", {}), str(path))
     initialization = {
         n.removeprefix("initialization."): t for n, t in tensors.items() if n.startswith("initialization.")
     }

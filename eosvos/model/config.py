@@ -1,7 +1,9 @@
 """What a Mask R-CNN of ours looks like, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from eosvos.config import OLDER
 
 BACKBONE_LEVELS = {"tiny": 3, "mobilenet_v2": 4, "resnet18": 4, "resnet50": 4}
 """Feature levels that each backbone hands to the pyramid, which adds one pooled level on top."""
@@ -45,6 +47,9 @@ class ModelConfig:
     """Loss on the mask logits of positive proposals."""
     soft_mask_targets: bool = False
     """Take mask targets between 0 and 1 as they are, as the authors' release does, instead of making them binary."""
+    mask_targets: Literal["aligned", "shifted"] = field(default="aligned", metadata={OLDER: "shifted"})
+    """How masks are learned: where they are, or half a pixel of the input up and left, as by the authors' release and
+    by older versions of this program. Test time knows, and puts masks where the object is either way."""
     box_regression: Literal["smooth", "release"] = "smooth"
     """Loss of boxes: smooth L1 that turns linear at 1/9, as torchvision now has it, or, as it was when the authors'
     release was written, L1 in the RPN and smooth L1 that turns linear at 1 in the box head."""

@@ -64,7 +64,12 @@ MASK_LOSSES = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}
 
 
 def mask_loss(
-    kind: str, logits: Tensor, boxes: list[Tensor], masks: list[Tensor], soft_targets: bool = False
+    kind: str,
+    logits: Tensor,
+    boxes: list[Tensor],
+    masks: list[Tensor],
+    soft_targets: bool = False,
+    aligned: bool = True,
 ) -> Tensor:
     """Loss of the mask head over the positive proposals of a batch.
 
@@ -74,6 +79,8 @@ def mask_loss(
         boxes: per image (N_i, 4) float, pixels of the padded input.
         masks: per image (H, W), the object's mask, 0, 1 or ``IGNORED``.
         soft_targets: take the masks as they come out of RoIAlign, instead of 1 from one half on and else 0.
+        aligned: take the targets where the boxes are. Without it RoIAlign takes them half a pixel down and right of
+            there, so that a mask comes out half a pixel up and left.
 
     Returns:
         scalar: the mean over proposals; 0 with a gradient of 0 where there is none.
@@ -83,8 +90,8 @@ def mask_loss(
     side = logits.shape[-1]
     targets = torch.cat(
         [
-            roi_align(mask[None, None].to(logits.dtype), [proposals.to(logits.dtype)], (side, side), 1.0)[:, 0]
-            for mask, proposals in zip(masks, boxes, strict=True)
+            roi_align(mask[None, None].to(logits.dtype), [of_image.to(logits.dtype)], side, aligned=aligned)[:, 0]
+            for mask, of_image in zip(masks, boxes, strict=True)
         ]
     )
     if not soft_targets:

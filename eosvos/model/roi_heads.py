@@ -1,5 +1,6 @@
 """Box and mask heads for one object: torchvision's, with our samples, mask loss and single best detection."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, paste_masks_in_image
-from torchvision.models.detection.transform import resize_boxes
 from torchvision.ops import clip_boxes_to_image
 
+from eosvos.model.boxes import scale_box
 from eosvos.model.config import BACKBONE_LEVELS, ModelConfig
 from eosvos.model.losses import BOX_LOSSES, mask_loss
 from eosvos.model.roi_align import PyramidRoIAlign
@@ -18,6 +19,8 @@ from eosvos.model.sampling import SeededSampler
 
 OBJECT = 1
 """The one class beside the background."""
+MASK_SHIFT = {"aligned": 0.0, "shifted": 0.5}
+"""By ``ModelConfig.mask_targets``: pixels that a mask is to be moved down and right to be where the object is."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class Detection:
     Attributes:
         box: (4,) float, x0 y0 x1 y1 in pixels of the model's input.
         score: probability of the class "object", in (0.5, 1] by default.
-        logits: (M, M) float, mask logits inside the box.
+        logits: (M, M) float, mask logits.
+        mask_box: (4,) float, as ``box``: what the logits fill, which is the box, or half a pixel off it.
     """
 
     box: Tensor
     score: float
     logits: Tensor
+    mask_box: Tensor
 
 
 class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
@@ -78,7 +83,8 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         positive = [boxes[label > 0] for boxes, label in zip(proposals, labels, strict=True)]
         logits = self._mask_logits(features, positive, image_shapes)
         masks = [target["masks"][0] for target in targets]
-        mask = mask_loss(self.config.mask_loss, logits, positive, masks, self.config.soft_mask_targets)
+        aligned = self.config.mask_targets == "aligned"
+        mask = mask_loss(self.config.mask_loss, logits, positive, masks, self.config.soft_mask_targets, aligned)
         return {"loss_classifier": classification, "loss_box_reg": box, "loss_mask": mask}
 
     def _box_loss(self, predicted: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
@@ -122,7 +128,8 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
             return [None] * len(best)
         boxes = [found[0][None] if found else proposals[0].new_zeros((0, 4)) for found in best]
         logits = iter(self._mask_logits(features, boxes, image_shapes))
-        return [Detection(found[0], found[1], next(logits)) if found else None for found in best]
+        shift = MASK_SHIFT[self.config.mask_targets]
+        return [Detection(*found, next(logits), found[0] + shift) if found else None for found in best]
 
 
 def build_roi_heads(config: ModelConfig) -> SingleObjectRoIHeads:
@@ -151,7 +158,7 @@ def build_roi_heads(config: ModelConfig) -> SingleObjectRoIHeads:
 
 
 def paste_mask(detection: Detection, input_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """A detection's mask probabilities in the whole frame.
+    """A detection's mask probabilities in the whole frame, bilinear between those of the mask.
 
     Args:
         detection: its box in pixels of the model's input.
@@ -159,8 +166,33 @@ def paste_mask(detection: Detection, input_size: tuple[int, int], size: tuple[in
         size: (H, W) of the video, and of the result.
 
     Returns:
-        (H, W) float32 in [0, 1]; 0 outside the box.
+        (H, W) float32 in [0, 1]; below one half outside the box, 0 from half a pixel of the mask on.
     """
+    probabilities = detection.logits.sigmoid().float()
+    x0, y0, x1, y1 = scale_box(detection.mask_box, input_size, size).float()
+    side = len(probabilities)
+    return _between(y0, y1, side, size[0]) @ probabilities @ _between(x0, x1, side, size[1]).T
+
+
+def _between(start: Tensor, end: Tensor, side: int, size: int) -> Tensor:
+    """What each of ``side`` values along a box, from ``start`` to ``end``, counts in each pixel: (size, side) float.
+
+    Values and pixels are those of their centres; beside the box all is 0.
+    """
+    centres = torch.arange(size, device=start.device) + 0.5
+    places = (centres - start) / (end - start) * side - 0.5
+    return (1 - (places[:, None] - torch.arange(side, device=start.device)).abs()).clamp(min=0)
+
+
+def paste_as_release(detection: Detection, input_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """As ``paste_mask``, by torchvision's function: the box is cut down to whole pixels, and a pixel longer."""
     probabilities = detection.logits.sigmoid()[None, None]
-    boxes = resize_boxes(detection.box[None], list(input_size), list(size))
+    boxes = scale_box(detection.box, input_size, size)[None]
     return paste_masks_in_image(probabilities, boxes, size)[0, 0].float()  # type: ignore[no-any-return]
+
+
+PASTINGS: dict[str, Callable[[Detection, tuple[int, int], tuple[int, int]], Tensor]] = {
+    "exact": paste_mask,
+    "release": paste_as_release,
+}
+"""By ``SegmentationConfig.pasting``."""

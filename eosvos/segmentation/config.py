@@ -1,8 +1,10 @@
 """Settings of test time, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
+
+from eosvos.config import OLDER
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,9 @@ class SegmentationConfig:
     anew; 0: the frame as it is."""
     box_propagation: bool = True
     """Add jittered copies of the object's last box to the proposals; they replace the lower-ranked half."""
+    pasting: Literal["exact", "release"] = field(default="exact", metadata={OLDER: "release"})
+    """How a box's mask comes into the frame: where the object is, or as the authors' release does it, by boxes of whole
+    pixels, and half a pixel up and left."""
     online_interval: int = 0
     """Frames between online adaptations: the model goes back to its state after the first frame and learns from that
     frame and from what it segmented lately. 0: never."""

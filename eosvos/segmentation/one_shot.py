@@ -17,7 +17,7 @@ from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
 from eosvos.model.boxes import jittered_boxes, scale_box, tight_box
 from eosvos.model.mask_rcnn import MaskRCNN
-from eosvos.model.roi_heads import paste_mask
+from eosvos.model.roi_heads import PASTINGS
 from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, adapt_online, fine_tune_object, remember
 from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
 from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
@@ -140,8 +140,8 @@ class OneShotSegmenter:
         detection = adapted.model.detect(small, extra)
         if detection is None:
             return Prediction(torch.zeros(size))
-        probability, box = paste_mask(detection, input_size, size), scale_box(detection.box, input_size, size)
-        return Prediction(probability.cpu(), box.cpu(), detection.score)
+        probability = PASTINGS[self.config.pasting](detection, input_size, size)
+        return Prediction(probability.cpu(), scale_box(detection.box, input_size, size).cpu(), detection.score)
 
     def _predictions(
         self,
@@ -180,7 +180,7 @@ class OneShotSegmenter:
         input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
         adapted.box = None if box is None else scale_box(box, size, input_size)
         if self.config.online_interval:
-            mask = resize((probability >= self.config.online_threshold).to(torch.uint8), *self._sides)
+            mask = resize_mask((probability >= self.config.online_threshold).to(torch.uint8), *self._sides)
             remember(adapted, small, mask, position, self.config)
 
     def _begin(

@@ -47,6 +47,26 @@ def test_one_run_at_a_time_has_a_folder(training: MetaTraining, tmp_path: Path) 
         pass
 
 
+def test_a_field_that_changes_what_a_run_computes_is_not_taken_for_its_default(
+    training: MetaTraining, tmp_path: Path
+) -> None:
+    claim(tmp_path, training)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["model"]["mask_targets"], config["segmentation"]["pasting"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput) as refused:
+        check(tmp_path, training)
+    assert "model.mask_targets (shifted there, aligned now), segmentation.pasting (release there, exact now)" in str(
+        refused.value
+    )
+    as_before = replace(
+        training,
+        model=replace(training.model, mask_targets="shifted"),
+        segmentation=replace(training.segmentation, pasting="release"),
+    )
+    check(tmp_path, as_before)
+
+
 def test_the_fields_that_differ_are_named(training: MetaTraining, tmp_path: Path) -> None:
     claim(tmp_path, training)
     other = replace(training, seed=1, model=replace(training.model, widths=(8, 8, 4)), workers=2)

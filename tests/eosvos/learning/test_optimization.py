@@ -57,6 +57,17 @@ def test_round_trip(optimization: Optimization, tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_a_file_without_the_field_has_learned_shifted_masks(optimization: Optimization, tmp_path: Path) -> None:
+    save(optimization, tmp_path / "new")
+    with safe_open(tmp_path / "new", framework="pt") as file:
+        header = json.loads(file.metadata()["eosvos"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    assert header["model"].pop("mask_targets") == "aligned"
+    save_file(tensors, tmp_path / "old", {"eosvos": json.dumps(header)})
+    new, old = load(tmp_path / "new").config, load(tmp_path / "old").config
+    assert old == replace(new, mask_targets="shifted")
+
+
 def test_half_precision_is_for_storage_alone(optimization: Optimization, tmp_path: Path) -> None:
     save(optimization, tmp_path / "whole")
     save(optimization, tmp_path / "half", half=True)

@@ -108,35 +108,38 @@ def test_cross_entropy_is_torchs(seed: int, masks: int, pixels: int, share: floa
 
 
 @pytest.mark.parametrize("kind", ["lovasz_hinge", "cross_entropy"])
-def test_each_proposal_gets_its_part_of_its_own_mask(kind: str) -> None:
-    """Boxes of 8x8 pixels and logits of 4x4: RoIAlign reads 2x2 points half a pixel right of and below pixel centres.
+@pytest.mark.parametrize("aligned", [True, False])
+def test_each_proposal_gets_its_part_of_its_own_mask(kind: str, aligned: bool) -> None:
+    """Boxes of 8x8 pixels and logits of 4x4: RoIAlign reads 2x2 points, pixel centres, or half a pixel right of and below.
 
-    Their bilinear values average to weights 1, 2, 1 (quarters) over three pixels either way; from one half on it is 1.
+    Their bilinear values average to weights 1, 1 (halves) or 1, 2, 1 (quarters) either way; from one half on it is 1.
     """
     rng = np.random.default_rng(0)
     masks = [torch.from_numpy(rng.integers(0, 2, (32, 32), dtype=np.uint8)) for _ in range(2)]
     corners = [[(0, 0), (5, 9)], [(20, 16)]]
     boxes = [torch.tensor([[x, y, x + 8, y + 8] for x, y in image], dtype=torch.float32) for image in corners]
     logits = torch.from_numpy(rng.normal(0, 1, (3, 4, 4)).astype(np.float32))
-    weights = torch.tensor([1.0, 2.0, 1.0]) / 4
+    weights = torch.tensor([1.0, 1.0]) / 2 if aligned else torch.tensor([1.0, 2.0, 1.0]) / 4
+    end = 6 + len(weights)
     soft = torch.cat(
         [
-            F.conv2d(mask[None, None, y : y + 9, x : x + 9].float(), weights.outer(weights)[None, None], stride=2)
+            F.conv2d(mask[None, None, y : y + end, x : x + end].float(), weights.outer(weights)[None, None], stride=2)
             for mask, image in zip(masks, corners, strict=True)
             for x, y in image
         ]
     ).flatten(1)
     assert bool((soft == 0.5).any())
-    loss = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}[kind](logits.flatten(1), (soft >= 0.5) * 1.0)
-    assert mask_loss(kind, logits, boxes, masks).item() == pytest.approx(loss.mean().item(), rel=1e-6)
     function = {"lovasz_hinge": lovasz_hinge, "cross_entropy": cross_entropy}[kind]
-    expected = function(logits.flatten(1), soft).mean().item()
-    assert mask_loss(kind, logits, boxes, masks, soft_targets=True).item() == pytest.approx(expected, rel=1e-6)
+
+    def loss(soft_targets: bool = False) -> float:
+        return mask_loss(kind, logits, boxes, masks, soft_targets, aligned).item()
+
+    assert loss() == pytest.approx(function(logits.flatten(1), (soft >= 0.5) * 1.0).mean().item(), rel=1e-6)
+    assert loss(soft_targets=True) == pytest.approx(function(logits.flatten(1), soft).mean().item(), rel=1e-6)
     masks[0][:9, :5] = IGNORED  # the first box's columns 0 to 4: of each row of bins the first three have a part in it
     targets = (soft >= 0.5) * 1.0
     targets[0].view(4, 4)[:, :3] = IGNORED
-    expected = function(logits.flatten(1), targets).mean().item()
-    assert mask_loss(kind, logits, boxes, masks).item() == pytest.approx(expected, rel=1e-6)
+    assert loss() == pytest.approx(function(logits.flatten(1), targets).mean().item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["lovasz_hinge", "cross_entropy"])

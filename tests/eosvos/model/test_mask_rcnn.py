@@ -20,7 +20,7 @@ from eosvos.model.backbones import build_backbone
 from eosvos.model.config import ModelConfig
 from eosvos.model.losses import IGNORED
 from eosvos.model.mask_rcnn import MaskRCNN
-from eosvos.model.roi_heads import paste_mask
+from eosvos.model.roi_heads import paste_as_release
 from eosvos.model.weights import initial_model
 
 HEIGHT, WIDTH = 64, 84  # padded to 64x96
@@ -56,6 +56,7 @@ def _torchvision(config: ModelConfig) -> Any:
 def pair(micro: ModelConfig) -> tuple[MaskRCNN, Any]:
     """Ours and theirs with the same weights, taking every anchor and proposal as a sample, sure of many objects."""
     config = replace(micro, proposals_test=64, rpn_samples=8192, roi_samples=512, mask_loss="cross_entropy")
+    config = replace(config, mask_targets="shifted")
     ours = initial_model(config, "none", seed=0)[0]
     with torch.no_grad():
         ours.roi_heads.box_predictor.cls_score.weight *= 30
@@ -119,10 +120,16 @@ def test_detection_is_the_first_of_torchvisions(
     assert detection is not None
     assert detection.score == pytest.approx(expected["scores"][0].item(), rel=1e-6)
     torch.testing.assert_close(detection.box, expected["boxes"][0])
-    pasted = paste_mask(detection, (HEIGHT, WIDTH), (HEIGHT, WIDTH))
+    pasted = paste_as_release(detection, (HEIGHT, WIDTH), (HEIGHT, WIDTH))
     assert pasted.dtype == torch.float32
     assert bool((pasted > 0.5).any())
     torch.testing.assert_close(pasted, expected["masks"][0, 0])
+    torch.testing.assert_close(detection.mask_box, detection.box + 0.5)  # where such a model has learned it
+    aligned = MaskRCNN(replace(ours.config, mask_targets="aligned"))
+    aligned.load_state_dict(ours.state_dict())
+    seen = aligned.detect(image)
+    assert seen is not None
+    assert torch.equal(seen.mask_box, seen.box)
 
 
 @pytest.mark.parametrize("size", [(128, 168), (37, 45), (200, 50)])
@@ -139,7 +146,7 @@ def test_mask_at_the_size_of_the_video(
         (expected,) = theirs.transform.postprocess(found, images.image_sizes, [size])
     detection = ours.detect(image)
     assert detection is not None
-    torch.testing.assert_close(paste_mask(detection, (HEIGHT, WIDTH), size), expected["masks"][0, 0])
+    torch.testing.assert_close(paste_as_release(detection, (HEIGHT, WIDTH), size), expected["masks"][0, 0])
 
 
 def test_nothing_above_half(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]]) -> None:
