@@ -110,7 +110,7 @@ def test_cross_entropy_is_torchs(seed: int, masks: int, pixels: int, share: floa
 @pytest.mark.parametrize("kind", ["lovasz_hinge", "cross_entropy"])
 @pytest.mark.parametrize("aligned", [True, False])
 def test_each_proposal_gets_its_part_of_its_own_mask(kind: str, aligned: bool) -> None:
-    """Boxes of 8x8 pixels, logits of 4x4: RoIAlign reads 2x2 points, pixel centres or half a pixel down and right of them.
+    """Boxes of 8x8 pixels, logits of 4x4: RoIAlign reads 2x2 points, pixel centres or half a pixel off them.
 
     Their bilinear values average to weights 1, 1 (halves) or 1, 2, 1 (quarters) either way; from one half on it is 1.
     """
