@@ -1,5 +1,6 @@
 """A perfect mask, learned and pasted back, is where the object is: its offset and its Jaccard index on many grids."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eosvos.data.augment import resize_mask
+from eosvos.data.augment import resize, resize_mask, transform
+from eosvos.data.config import AugmentationConfig, ViewsConfig
+from eosvos.data.views import moved
+from eosvos.data.warps import LabelledFrame
 from eosvos.model import losses
 from eosvos.model.boxes import scale_box, tight_box
 from eosvos.model.losses import mask_loss
@@ -129,3 +133,49 @@ def test_pasting_is_bilinear_sampling(seed: int) -> None:
     grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
     expected = F.grid_sample(logits.sigmoid()[None, None], grid[None], align_corners=False)[0, 0].float()
     torch.testing.assert_close(paste_mask(detection, input_size, (height, width)), expected, atol=2e-4, rtol=0)
+
+
+def centroid(weights: Tensor) -> Tensor:
+    """(H, W) -> (y, x) of its mean place, in pixels."""
+    values = weights.double()
+    places = [(torch.arange(side) + 0.5) for side in values.shape]
+    along = torch.stack([(values.sum(dim=1 - axis) * place).sum() for axis, place in enumerate(places)])
+    return along / values.sum()
+
+
+def pictured(mask: Tensor) -> LabelledFrame:
+    """A frame that shows its mask."""
+    return LabelledFrame((255 * mask)[None].repeat(3, 1, 1), mask)
+
+
+@pytest.mark.parametrize("grid", [grid for grid in GRIDS if grid[4] > 30], ids=str)
+def test_a_frame_and_its_mask_are_resized_alike(grid: tuple[Any, ...]) -> None:
+    size, short, long, _, radius, _ = grid
+    off = []
+    for centre in torch.tensor(size) / 2 + 8 * (torch.rand((12, 2), generator=torch.Generator().manual_seed(0)) - 0.5):
+        frame = pictured(disk(size, radius, centre))
+        small = LabelledFrame(resize(frame.image, short, long), resize_mask(frame.mask, short, long))
+        off.append(centroid(small.image[0]) - centroid(small.mask))
+    assert torch.stack(off).mean(dim=0).abs().max() <= 0.05
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        AugmentationConfig(flip=1, rotation=0, scale=(1, 1), translation=0),
+        AugmentationConfig(flip=0, rotation=30, scale=(1, 1), translation=0),
+        AugmentationConfig(flip=0, rotation=0, scale=(0.75, 1.25), translation=0),
+        AugmentationConfig(flip=0.5, rotation=30, scale=(0.75, 1.25), translation=0.15),
+    ],
+    ids=["flip", "rotation", "scale", "all"],
+)
+@pytest.mark.parametrize("elastic", [0.0, 0.05])
+def test_a_frame_and_its_mask_are_warped_alike(config: AugmentationConfig, elastic: float) -> None:
+    rng = np.random.default_rng(0)
+    config = replace(config, views=ViewsConfig(elastic=elastic))
+    off = []
+    for _ in range(40):
+        frame = pictured(disk((97, 140), 21, torch.tensor([48.0, 70.0]) + torch.from_numpy(rng.uniform(-4, 4, 2))))
+        moved_frame = moved(transform(frame, config, rng), config, rng)
+        off.append(centroid(moved_frame.image[0]) - centroid(moved_frame.mask))
+    assert torch.stack(off).mean(dim=0).abs().max() <= 0.05
