@@ -31,7 +31,8 @@ class ValidationSettings:
         T: numbers of fine-tuning steps; the last one decides which checkpoint is best.
         every: outer steps between validations; the last step has one too.
         last_step: of the training.
-        frames: of each sequence, at most.
+        frames: of a window.
+        windows: of each sequence, at most.
         segmentation: test time.
     """
 
@@ -39,6 +40,7 @@ class ValidationSettings:
     every: int
     last_step: int
     frames: int
+    windows: int
     segmentation: SegmentationConfig
 
     def is_due(self, step: int) -> bool:
@@ -143,7 +145,12 @@ class MetaTraining(Training):
     validate_every: int = 50
     """Outer steps between validations on the held-out sequences; the last step has one too."""
     validation_frames: int = 8
-    """Frames of each held-out sequence that are validated on, at most: evenly spaced, first and last do not count."""
+    """Frames with a mask of a window of consecutive frames that is validated on: fine-tuned on the first, the others
+    segmented in order, with the frames between them where not all have a mask."""
+    validation_windows: int = 2
+    """Windows of each held-out sequence at most, spread over it, the first at its beginning. They do not overlap, so a
+    short sequence has fewer; one whose first frame shows no object is left out. Validation takes as long as they are
+    many."""
     segmentation: SegmentationConfig = SegmentationConfig()
 
     def __post_init__(self) -> None:
@@ -158,6 +165,8 @@ class MetaTraining(Training):
             raise ValueError(f"validate_every: must be at least 1, got {self.validate_every}")
         if self.validation_frames < 3:
             raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
+        if self.validation_windows < 1:
+            raise ValueError(f"validation_windows: must be at least 1, got {self.validation_windows}")
 
     @property
     def start(self) -> Path | None:
@@ -168,7 +177,12 @@ class MetaTraining(Training):
         if self.held_out == 0:
             return None
         return ValidationSettings(
-            (0, self.T), self.validate_every, self.outer.steps, self.validation_frames, self.segmentation
+            T=(0, self.T),
+            every=self.validate_every,
+            last_step=self.outer.steps,
+            frames=self.validation_frames,
+            windows=self.validation_windows,
+            segmentation=self.segmentation,
         )
 
     def with_absolute_paths(self) -> Self:

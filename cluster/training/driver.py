@@ -117,9 +117,14 @@ def _log_results(
     for path in (last, *more):
         background.do(partial(Tracker.artifact, path=path))
     if validation:
-        score = max(row["validation_j_and_f_at_T"] for row in validation.rows())
+        score = progress.best_validation(validation.rows())["validation_j_and_f_at_T"]
         model = f"eosvos-{training.model.backbone}-{training.model.short_side}"
-        scored_on = {"data_hash": began.facts["data_hash"], "held_out": ", ".join(began.facts["held_out"])}
+        settings = validation.settings
+        scored_on = {
+            "data_hash": began.facts["data_hash"],
+            "held_out": ", ".join(began.facts["held_out"]),
+            "windows": f"{settings.windows} of {settings.frames} frames",
+        }
 
         def register(tracker: Tracker) -> None:
             version = tracker.register(model, checkpoints.BEST, score, scored_on)
