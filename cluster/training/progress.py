@@ -39,7 +39,9 @@ class ValidationRow(TypedDict):
     validation_j_and_f_at_0: float
     """J&F before fine-tuning."""
     validation_j_and_f_at_T: float
-    """J&F after T steps."""
+    """J&F after T steps, with the best of the single learning rates where such are tried."""
+    validation_learning_rate: NotRequired[float]
+    """That rate."""
     validation_windows: NotRequired[int]
     """Windows that were scored. Versions without it had frames spread over each sequence instead."""
 

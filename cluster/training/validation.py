@@ -91,7 +91,8 @@ class Validation:
         training, settings, file = self._training, self.settings, checkpoints.candidate(self._folder, step)
         gpu = training.gpu and total("GPU") > training.workers
         how = SequenceSettings(
-            settings.T,
+            (0, settings.T),
+            settings.learning_rates,
             segmentation=settings.segmentation,
             seed=training.seed,
             device="cuda" if gpu else "cpu",
@@ -108,13 +109,20 @@ class Validation:
         )
 
     def _row(self, step: int, results: list[SequenceResult]) -> ValidationRow:
-        first, last = ([result for result in results if result.T == T] for T in self.settings.T)
-        return {
+        by_rate: dict[float | None, list[SequenceResult]] = {}
+        for result in (one for one in results if one.T > 0):
+            by_rate.setdefault(result.fine_tuning.learning_rate, []).append(result)
+        scores = {rate: _mean(own) for rate, own in by_rate.items()}
+        best = max(scores, key=scores.__getitem__)
+        row: ValidationRow = {
             "step": step,
-            "validation_j_and_f_at_0": _mean(first),
-            "validation_j_and_f_at_T": _mean(last),
-            "validation_windows": len(first),
+            "validation_j_and_f_at_0": _mean(result for result in results if result.T == 0),
+            "validation_j_and_f_at_T": scores[best],
+            "validation_windows": len(self._windows),
         }
+        if best is not None:
+            row["validation_learning_rate"] = best
+        return row
 
     def _settle(self, step: int) -> None:
         """A candidate that is validated becomes the best one, or goes."""

@@ -1,4 +1,4 @@
-"""Validation beside a meta-training, on real Ray: which sequences and scores, what is kept, what a kill leaves."""
+"""Validation beside a training, on real Ray: which sequences and scores, what is kept, what a kill leaves."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from cluster.tracking.background import BackgroundTracker
 from cluster.tracking.run import RUN_FILE, Tracker
 from cluster.training import checkpoints, progress
 from cluster.training import validation as validation_module
-from cluster.training.config import MetaTraining
+from cluster.training.config import MetaTraining, Training
 from cluster.training.driver import COMPLETE, train
 from cluster.training.follower import COLLAPSE_STEPS, collapse_warning, finish
 from cluster.training.pictures import CURVE
@@ -45,9 +45,17 @@ def test_the_held_out_sequence_is_never_trained_on(meta_run: Path) -> None:
     assert name not in trained
 
 
-def _validation(training: MetaTraining, folder: Path, dataset: Mixture, first_step: int) -> Validation:
+def _validation(training: Training, folder: Path, dataset: Mixture, first_step: int) -> Validation:
     assert training.validation is not None
     return Validation(training, training.validation, folder, dataset, first_step)
+
+
+def _ended(validation: Validation) -> list[progress.ValidationRow]:
+    """The rows of all candidates that wait."""
+    while validation.waiting():
+        validation.poll(timeout=20)
+        assert validation.failed == {}
+    return validation.rows()
 
 
 def _score(objects: tuple[ObjectResult, ...]) -> float:
@@ -81,7 +89,7 @@ def test_scores_are_means_over_windows_of_consecutive_frames(
     training = replace(meta_training, data=(long_data,), validation_frames=4, validation_windows=5)
     dataset, optimization = open_mixture([long_data]), load(meta_run / "last.safetensors")
     save(optimization, checkpoints.candidate(tmp_path, 2))
-    row = _validation(training, tmp_path, dataset, 2).poll(timeout=120)
+    (row,) = _ended(_validation(training, tmp_path, dataset, 2))
     (place,) = dataset.held_out(training.held_out, training.seed)
     sequence = dataset.sequences[place]
     results = [
@@ -103,7 +111,7 @@ def test_a_row_of_an_older_version_counts_where_there_is_no_other() -> None:
 
 def test_the_best_is_kept_and_logged(meta_run: Path) -> None:
     rows = progress.read_validations(meta_run)
-    best = max(rows, key=lambda row: (row[SCORES[1]], row["step"]))
+    best = max(rows, key=lambda row: (row[AT_T], row["step"]))
     assert load(meta_run / checkpoints.BEST).facts["step"] == best["step"]
     assert checkpoints.candidates(meta_run) == []
     uri, run_id = (meta_run / RUN_FILE).read_text().split()
@@ -190,7 +198,7 @@ def test_a_validation_whose_process_dies_is_tried_again(
     save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
     validation = _validation(meta_training, tmp_path, open_mixture(meta_training.data), 2)
     row = validation.poll(timeout=120)
-    assert re.search(r"validation of step 2 on train-\d+, frames 00000 to 00002: failed, and is tried again", caplog.text)
+    assert re.search(r"validation of step 2 on train-\d+, frames 0+ to 00002: failed, and is tried again", caplog.text)
     assert row == progress.read_validations(meta_run)[1]
     assert validation.failed == {}
 
