@@ -84,8 +84,7 @@ class Training(ABC):
     segmented in order, with the frames between them where not all have a mask."""
     validation_windows: int = 2
     """Windows of each held-out sequence at most, spread over it, the first at its beginning. They do not overlap, so a
-    short sequence has fewer; one whose first frame shows no object is left out. Validation takes as long as they are
-    many."""
+    short sequence has fewer; one whose first frame shows no object is left out. Each costs a fine-tuning."""
     model: ModelConfig = ModelConfig()
     plan: PlanConfig = PlanConfig()
     augmentation: AugmentationConfig = AugmentationConfig()

@@ -117,12 +117,13 @@ def _log_results(
     for path in (*kept, folder / progress.FILE, *pictures):
         background.do(partial(Tracker.artifact, path=path))
     if rows and began.rates is not None:  # a parent alone segments nothing: somebody has to choose a rate
-        score = progress.best_validation(rows)["validation_j_and_f_at_T"]
+        row = progress.best_validation(rows)
+        score = row["validation_j_and_f_at_T"]
         model = f"eosvos-{training.model.backbone}-{training.model.short_side}"
         scored_on = {
             "data_hash": began.facts["data_hash"],
             "held_out": ", ".join(began.facts["held_out"]),
-            "windows": f"{training.validation_windows} of {training.validation_frames} frames",
+            "windows": f"{row.get('validation_windows', 0)} of {training.validation_frames} frames",
         }
 
         def register(tracker: Tracker) -> None:
