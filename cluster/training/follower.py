@@ -106,8 +106,11 @@ def finish(validation: Validation, background: BackgroundTracker) -> None:
         Exception: what the first failed validation raised.
     """
     validations = RowLog(background, VALIDATED)
+    said: list[int] = []
     while steps := validation.waiting():
-        log.info("waiting for the validation of step %s", ", ".join(map(str, steps)))
+        if steps != said:
+            log.info("waiting for the validation of step %s", ", ".join(map(str, steps)))
+        said = steps
         _validated(validation, timeout=20)
     validations.send(validation.rows())
     for error in validation.failed.values():

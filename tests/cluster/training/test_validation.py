@@ -102,6 +102,25 @@ def test_scores_are_means_over_windows_of_consecutive_frames(
     assert row == {"step": 2, AT_0: pytest.approx(at_0), AT_T: pytest.approx(at_T), "validation_windows": 2}
 
 
+def test_what_is_waited_for_is_said_once(
+    meta_run: Path,
+    meta_training: MetaTraining,
+    long_data: str,
+    tmp_path: Path,
+    tracking: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However many windows end meanwhile."""
+    training = replace(meta_training, data=(long_data,), validation_frames=3, validation_windows=3)
+    save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
+    validation = _validation(training, tmp_path, open_mixture([long_data]), 2)
+    background = BackgroundTracker(lambda: Tracker(tracking, "test", "test", tmp_path, {}))
+    finish(validation, background)
+    assert background.close()
+    assert validation.rows()[0]["validation_windows"] == 3
+    assert caplog.text.count("waiting for the validation of step 2") == 1
+
+
 def test_a_row_of_an_older_version_counts_where_there_is_no_other() -> None:
     old: list[progress.ValidationRow] = [{"step": step, AT_0: 0.1, AT_T: 0.9} for step in (1, 2)]  # type: ignore[misc]
     new: list[progress.ValidationRow] = [{**old[0], "step": 3, AT_T: 0.2, "validation_windows": 2}]  # type: ignore[misc]
