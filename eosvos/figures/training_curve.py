@@ -50,10 +50,13 @@ def training_curve(
     losses.legend(frameon=False, labelcolor=INK)
     if validations:
         scores = others.pop(0)
-        for column, colour in ((1, BEFORE), (2, AFTER)):
+        numbers = [validation[0] for validation in validations]
+        for column, colour, name in ((1, BEFORE, "before fine-tuning"), (2, AFTER, "after fine-tuning")):
             points = [100 * validation[column] for validation in validations]
-            scores.plot([validation[0] for validation in validations], points, "o-", color=colour, linewidth=1.6)
+            scores.plot(numbers, points, "o-", color=colour, linewidth=1.6, label=name)
         scores.set_ylabel("held-out J&F")
+        if not inner_steps:  # else the colours are those of the losses above
+            scores.legend(frameon=False, labelcolor=INK)
     for rates in others:
         rates.plot(outer_steps, mean_rate, color=RATE, linewidth=1.6)
         if max(mean_rate) > 10 * min(mean_rate) > 0:  # on less than a decade a log axis has next to no readable ticks

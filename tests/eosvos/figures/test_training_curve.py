@@ -63,6 +63,7 @@ def test_validations_add_a_part() -> None:
 def test_a_training_without_fine_tuning_has_no_rates() -> None:
     losses, scores = training_curve([1, 2], [], [2.0, 1.0], [], "", ((2, 0.1, 0.5),)).axes
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["loss"]
+    assert [text.get_text() for text in scores.get_legend().get_texts()] == ["before fine-tuning", "after fine-tuning"]
     assert losses.get_ylabel() == "loss"
     assert scores.get_xlabel() == "outer step"
     (alone,) = training_curve([1], [], [NAN], [], "").axes
