@@ -34,7 +34,7 @@ def _known_flags() -> set[str]:
     fields = {name for text in code for name in re.findall(r"^    (\w+): ", text, re.MULTILINE)}
     flags = {f"--{name.replace('_', '-')}" for name in fields}
     # Written out, as those that are taken off the command line before it is parsed.
-    return flags | {f"--no-{flag[2:]}" for flag in flags} | set(re.findall(r'"(--[a-z][a-z-]*)"', "".join(code)))
+    return flags | {f"--no-{flag[2:]}" for flag in flags} | set(re.findall(r'"(--[a-z][a-zA-Z-]*)"', "".join(code)))
 
 
 def _flags(text: str) -> set[str]:
@@ -45,11 +45,11 @@ def _flags(text: str) -> set[str]:
             ours = line.split("#")[0]
             if OTHERS_COMMANDS.match(ours):
                 ours = ours.partition("-- python ")[2]
-            flags |= set(re.findall(r"(?<!\S)--[a-z][a-z-]*", ours))
+            flags |= set(re.findall(r"(?<!\S)--[a-z][a-zA-Z-]*", ours))
     outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     for code in re.findall(r"`([^`]+)`", outside):
         if code.startswith("--") or "jobs/" in code or code.startswith("eosvos "):
-            flags |= set(re.findall(r"(?<!\S)--[a-z][a-z-]*", code))
+            flags |= set(re.findall(r"(?<!\S)--[a-z][a-zA-Z-]*", code))
     return flags
 
 

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from eosvos.learning import optimization as optimizations
+from eosvos.learning.average import Average
 from eosvos.learning.config import OuterConfig
 from eosvos.learning.optimization import Optimization, read_safetensors, write_safetensors
 from eosvos.learning.outer_loop import Learned
 
 LAST = "last.safetensors"
-"""A copy of the newest Optimization, at a path that does not change."""
+"""A copy of the newest Optimization, or of the newest average of them, at a path that does not change."""
 BEST = "best.safetensors"
 """The Optimization that did best on the held-out sequences."""
 KEEP = 2
@@ -37,23 +38,25 @@ def latest(folder: Path) -> int | None:
     return max(_steps(folder), default=None)
 
 
-def save(folder: Path, step: int, optimization: Optimization, learned: Learned) -> None:
+def save(folder: Path, step: int, optimization: Optimization, learned: Learned, average: Average | None = None) -> None:
     """Writes the state after ``step`` outer steps, then forgets all but the newest ``KEEP``.
 
-    The Optimization is written after the optimizer's state, so that its file means a whole checkpoint.
+    The Optimization is written after the optimizer's state and the average, so that its file means a whole checkpoint.
 
     Args:
         folder: of the run.
         step: outer steps taken.
         optimization: names, shapes, statistics and facts; its values are replaced by those of ``learned``.
         learned: current values.
+        average: over the steps so far, where one is kept.
     """
     state = learned.optimizer_tensors()
     write_safetensors(
         state, {"eosvos": json.dumps({"format_version": 1, "kind": "optimizer"})}, _optimizer(folder, step)
     )
-    now = current(optimization, learned, step)
-    optimizations.save(now, _file(folder, step))
+    if average is not None:
+        optimizations.save(average.optimization, _average(folder, step))
+    optimizations.save(current(optimization, learned, step), _file(folder, step))
     renew_last(folder, step)
     oldest = sorted(_steps(folder))[-KEEP:][0]
     for path in (folder / "checkpoints").iterdir():
@@ -65,17 +68,13 @@ def save(folder: Path, step: int, optimization: Optimization, learned: Learned) 
 def renew_last(folder: Path, step: int) -> None:
     """Makes ``LAST`` the Optimization after ``step`` outer steps; a kill may have come between the two files."""
     temporary = folder / f".{LAST}"
-    shutil.copyfile(_file(folder, step), temporary)
+    average = _average(folder, step)
+    shutil.copyfile(average if average.is_file() else _file(folder, step), temporary)
     temporary.replace(folder / LAST)
 
 
-def save_candidate(folder: Path, step: int, optimization: Optimization, learned: Learned) -> None:
-    """Writes the Optimization after ``step`` outer steps once more, for validation; arguments as of ``save``."""
-    optimizations.save(current(optimization, learned, step), candidate(folder, step))
-
-
 def candidate(folder: Path, step: int) -> Path:
-    """Where the Optimization after ``step`` outer steps waits for its validation."""
+    """Where the Optimization after ``step`` outer steps, or their average, waits for its validation."""
     return folder / "checkpoints" / f"candidate-{step:06d}.safetensors"
 
 
@@ -89,6 +88,26 @@ def load(folder: Path, step: int, device: torch.device) -> tuple[Optimization, d
     """The Optimization and the optimizer's tensors after ``step`` outer steps, on ``device``."""
     optimization = optimizations.load(_file(folder, step))
     return on_device(optimization, device), read_safetensors(_optimizer(folder, step))[0]
+
+
+def load_average(folder: Path, step: int, optimization: Optimization, config: OuterConfig) -> Average | None:
+    """The average over the first ``step`` outer steps, where one is kept.
+
+    Args:
+        folder: of the run.
+        step: outer steps taken.
+        optimization: after these steps, on the device of the training.
+        config: says whether an average is kept.
+
+    Raises:
+        BadInput: the average's file is gone.
+    """
+    if config.average == 0:
+        return None
+    if step == 0:
+        return Average(optimization, config.average)
+    device = next(iter(optimization.initialization.values())).device
+    return Average(on_device(optimizations.load(_average(folder, step)), device), config.average)
 
 
 def on_device(optimization: Optimization, device: torch.device) -> Optimization:
@@ -123,6 +142,10 @@ def _steps(folder: Path) -> list[int]:
 
 def _file(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step-{step:06d}.safetensors"
+
+
+def _average(folder: Path, step: int) -> Path:
+    return folder / "checkpoints" / f"step-{step:06d}.average.safetensors"
 
 
 def _optimizer(folder: Path, step: int) -> Path:

@@ -26,5 +26,5 @@ def carry_out(training: Training, folder: Path, dry_run: bool, preview: Path | N
         return
     last = train(training, folder)
     print(f"last checkpoint: {last}")
-    if training.validation is not None:
-        print(f"best checkpoint: {last.with_name(BEST)}")
+    if (best := last.with_name(BEST)).is_file():
+        print(f"best checkpoint: {best}")

@@ -1,12 +1,13 @@
 """Configuration of trainings."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import tyro
 
+from eosvos.config import check_different
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.learning.config import Order, OuterConfig, RatesConfig
 from eosvos.model.config import ModelConfig
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 MAX_WEIGHT = 10_000
 """Of a dataset: whose turn it is is counted out for as many tasks as the weights are together."""
-PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every")
-"""Fields that say where and how a training runs, not what it computes; a resumed run may change them. Folders of older
-versions have ``out``."""
+PLACEMENT = ("out", "workers", "threads_per_worker", "gpu", "checkpoint_every", "validate_every")
+"""Fields that say where and how a training runs, not what it learns or how well it does; a resumed run may change them.
+Folders of older versions have ``out``."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,21 @@ class ValidationSettings:
     """How a training is validated on the sequences that it holds out.
 
     Attributes:
-        T: numbers of fine-tuning steps; the last one decides which checkpoint is best.
+        T: fine-tuning steps after which a checkpoint is judged; what it does before the first one is said, too.
+        learning_rates: single ones of which the best counts; none: the checkpoint's own.
         every: outer steps between validations; the last step has one too.
         last_step: of the training.
-        frames: of each sequence, at most.
+        frames: of a window.
+        windows: of each sequence, at most.
         segmentation: test time.
     """
 
-    T: tuple[int, ...]
+    T: int
+    learning_rates: tuple[float, ...]
     every: int
     last_step: int
     frames: int
+    windows: int
     segmentation: SegmentationConfig
 
     def is_due(self, step: int) -> bool:
@@ -70,19 +75,28 @@ class Training(ABC):
     checkpoint_every: int = 25
     """Outer steps between checkpoints."""
     held_out: float = 0.0
-    """Share of each dataset's videos that is not trained on: meta-training picks its best checkpoint there, a
-    comparison the parent's rates. The seed draws them; a checkpoint names them."""
+    """Share of each dataset's videos that is not trained on: a training picks its best checkpoint there, a comparison
+    the parent's rates. The seed draws them; a checkpoint names them."""
+    validate_every: int = 0
+    """Outer steps between validations on the held-out sequences; the last step has one too. 0: none."""
+    validation_frames: int = 8
+    """Frames with a mask of a window of consecutive frames that is validated on: fine-tuned on the first, the others
+    segmented in order, with the frames between them where not all have a mask."""
+    validation_windows: int = 2
+    """Windows of each held-out sequence at most, spread over it, the first at its beginning. They do not overlap, so a
+    short sequence has fewer; one whose first frame shows no object is left out. Each costs a fine-tuning."""
     model: ModelConfig = ModelConfig()
     plan: PlanConfig = PlanConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     outer: OuterConfig = OuterConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
+    """Test time of validation."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads_per_worker", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"seed: must be at least 0, got {self.seed}")
+        at_least = {"workers": 1, "threads_per_worker": 1, "checkpoint_every": 1, "seed": 0}
+        for name, least in (at_least | {"validate_every": 0, "validation_frames": 3, "validation_windows": 1}).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, got {getattr(self, name)}")
         if not all(1 <= weight <= MAX_WEIGHT for weight in self.data_weights):
             raise ValueError(f"data_weights: must be within 1 and {MAX_WEIGHT}, got {self.data_weights}")
         if not 0 <= self.held_out < 1:
@@ -96,7 +110,22 @@ class Training(ABC):
     @property
     def validation(self) -> ValidationSettings | None:
         """None where nothing is validated while the training runs."""
-        return None
+        if self.held_out == 0 or self.validate_every == 0:
+            return None
+        T, learning_rates = self.fine_tuning()
+        return ValidationSettings(
+            T=T,
+            learning_rates=learning_rates,
+            every=self.validate_every,
+            last_step=self.outer.steps,
+            frames=self.validation_frames,
+            windows=self.validation_windows,
+            segmentation=self.segmentation,
+        )
+
+    @abstractmethod
+    def fine_tuning(self) -> tuple[int, tuple[float, ...]]:
+        """Steps of a validation, and single learning rates of which the best counts; none: the checkpoint's own."""
 
     def with_absolute_paths(self) -> Self:
         """Raises BadInput for relative paths in a submitted job."""
@@ -107,11 +136,30 @@ class Training(ABC):
         """What is learned, and how."""
 
 
+def shared(training: Training) -> dict[str, Any]:
+    """The fields that every training has, to make one of another kind with."""
+    return {field.name: getattr(training, field.name) for field in fields(Training)}
+
+
 @dataclass(frozen=True)
 class ParentTraining(Training):
     """A parent's training."""
 
     job: ClassVar[str] = "parent_train"
+
+    validation_T: int = 5
+    """Fine-tuning steps after which a parent is validated ..."""
+    validation_rates: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01)
+    """... with each of these single learning rates, of which the best counts."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.validation_T < 1:
+            raise ValueError(f"validation_T: must be at least 1, got {self.validation_T}")
+        check_different("validation_rates", self.validation_rates, positive=True)
+
+    def fine_tuning(self) -> tuple[int, tuple[float, ...]]:
+        return self.validation_T, self.validation_rates
 
     def learner(self) -> "ParentLearner":
         from eosvos.learning.learner import ParentLearner  # late, so that a configuration is read without torch
@@ -141,10 +189,7 @@ class MetaTraining(Training):
     learning rates are taken over; with --rates-learning-rate 0 they stay as they are, while the initialization is
     specialized to another dataset."""
     validate_every: int = 50
-    """Outer steps between validations on the held-out sequences; the last step has one too."""
-    validation_frames: int = 8
-    """Frames of each held-out sequence that are validated on, at most: evenly spaced, first and last do not count."""
-    segmentation: SegmentationConfig = SegmentationConfig()
+    """Outer steps between validations on the held-out sequences; the last step has one too. 0: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,22 +199,13 @@ class MetaTraining(Training):
             raise ValueError(f"min_T: must be within 0 and T ({self.T}), got {self.min_T}")
         if not 0 <= self.multi_step <= 1:
             raise ValueError(f"multi_step: must be within 0 and 1, got {self.multi_step}")
-        if self.validate_every < 1:
-            raise ValueError(f"validate_every: must be at least 1, got {self.validate_every}")
-        if self.validation_frames < 3:
-            raise ValueError(f"validation_frames: must be at least 3, got {self.validation_frames}")
 
     @property
     def start(self) -> Path | None:
         return self.parent
 
-    @property
-    def validation(self) -> ValidationSettings | None:
-        if self.held_out == 0:
-            return None
-        return ValidationSettings(
-            (0, self.T), self.validate_every, self.outer.steps, self.validation_frames, self.segmentation
-        )
+    def fine_tuning(self) -> tuple[int, tuple[float, ...]]:
+        return self.T, ()
 
     def with_absolute_paths(self) -> Self:
         absolute = super().with_absolute_paths()

@@ -110,16 +110,21 @@ def _log_results(
     validation: Validation | None,
 ) -> None:
     """Checkpoints, pictures and the registered model, to MLflow."""
-    last = folder / checkpoints.LAST
-    best = folder / checkpoints.BEST if validation else last
-    pictures = training_pictures(load(best), folder, training.learner().fine_tuning_steps)
-    more = (*([best] if validation else []), folder / progress.FILE, *pictures) if pictures else ()
-    for path in (last, *more):
+    last, best = folder / checkpoints.LAST, folder / checkpoints.BEST
+    rows = validation.rows() if validation else []
+    kept = (last, best) if rows else (last,)
+    pictures = training_pictures(load(kept[-1]), folder, training.learner().fine_tuning_steps)
+    for path in (*kept, folder / progress.FILE, *pictures):
         background.do(partial(Tracker.artifact, path=path))
-    if validation:
-        score = max(row["validation_j_and_f_at_T"] for row in validation.rows())
+    if rows and began.rates is not None:  # a parent alone segments nothing: somebody has to choose a rate
+        row = progress.best_validation(rows)
+        score = row["validation_j_and_f_at_T"]
         model = f"eosvos-{training.model.backbone}-{training.model.short_side}"
-        scored_on = {"data_hash": began.facts["data_hash"], "held_out": ", ".join(began.facts["held_out"])}
+        scored_on = {
+            "data_hash": began.facts["data_hash"],
+            "held_out": ", ".join(began.facts["held_out"]),
+            "windows": f"{row.get('validation_windows', 0)} of {training.validation_frames} frames",
+        }
 
         def register(tracker: Tracker) -> None:
             version = tracker.register(model, checkpoints.BEST, score, scored_on)

@@ -106,8 +106,11 @@ def finish(validation: Validation, background: BackgroundTracker) -> None:
         Exception: what the first failed validation raised.
     """
     validations = RowLog(background, VALIDATED)
+    said: list[int] = []
     while steps := validation.waiting():
-        log.info("waiting for the validation of step %s", ", ".join(map(str, steps)))
+        if steps != said:
+            log.info("waiting for the validation of step %s", ", ".join(map(str, steps)))
+        said = steps
         _validated(validation, timeout=20)
     validations.send(validation.rows())
     for error in validation.failed.values():
@@ -119,7 +122,7 @@ def _validated(validation: Validation, timeout: float = 0) -> ValidationRow | No
     failed = set(validation.failed)
     row = validation.poll(timeout)
     if row:
-        log.info(_validation_line(row, validation.settings.T[-1]))
+        log.info(_validation_line(row, validation.settings.T))
     for step in validation.failed.keys() - failed:
         log.warning("the validation of step %d failed: %s; training goes on", step, validation.failed[step])
     return row
@@ -148,7 +151,8 @@ def _name(task: TaskRow) -> str:
 
 def _validation_line(row: ValidationRow, T: int) -> str:
     before, after = 100 * row["validation_j_and_f_at_0"], 100 * row["validation_j_and_f_at_T"]
-    line = f"validated step {row['step']}: J&F {before:.1f} at 0, {after:.1f} at {T} on the held-out sequences"
+    rate = f" with rate {row['validation_learning_rate']:g}" if "validation_learning_rate" in row else ""
+    line = f"validated step {row['step']}: J&F {before:.1f} at 0, {after:.1f} at {T}{rate} on the held-out sequences"
     return line if after > before else f"{line}; warning: fine-tuning does not help there"
 
 

@@ -1,4 +1,4 @@
-"""Pictures and a table of a training that learns rates: what a person looks at when it is done."""
+"""Pictures and a table of a training: what a person looks at when it is done."""
 
 import math
 import statistics
@@ -16,7 +16,7 @@ CURVE, RATES = "training_curve", "learned_rates"
 
 
 def training_pictures(optimization: Optimization, folder: Path, steps: str) -> tuple[Path, ...]:
-    """Writes them into the run's folder; none where no rates are learned.
+    """Writes them into the run's folder; of a training that learns no rates the curve alone.
 
     Args:
         optimization: whose rates are drawn.
@@ -26,10 +26,10 @@ def training_pictures(optimization: Optimization, folder: Path, steps: str) -> t
     Returns:
         their paths.
     """
+    curve = _curve(folder, steps)
     if optimization.rates is None:
-        return ()
-    initial = optimization.facts.get("initial_rate")
-    return *_objects(folder), *_rates(optimization.rates, initial, folder), *_curve(folder, steps)
+        return curve
+    return *_objects(folder), *_rates(optimization.rates, optimization.facts.get("initial_rate"), folder), *curve
 
 
 def _objects(folder: Path) -> tuple[Path, Path]:
@@ -61,9 +61,9 @@ def _rates(rates: LearningRates, initial: float | None, folder: Path) -> tuple[P
 def _curve(folder: Path, steps: str) -> tuple[Path, ...]:
     """Of ``progress.jsonl``."""
     rows = progress.read(folder)
-    at_0 = [row.get("loss_at_0", math.nan) for row in rows]
     at_T = [row.get("loss_at_T", math.nan) for row in rows]
-    rates = [row.get("mean_rate", math.nan) for row in rows]
+    at_0 = [row.get("loss_at_0", math.nan) for row in rows] if steps else []
+    rates = [row.get("mean_rate", math.nan) for row in rows] if steps else []
     validated = [
         (row["step"], row["validation_j_and_f_at_0"], row["validation_j_and_f_at_T"])
         for row in progress.read_validations(folder)

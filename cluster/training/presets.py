@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from cluster.training.config import MetaTraining, ParentTraining
+from cluster.training.config import MetaTraining, ParentTraining, shared
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
@@ -28,6 +28,7 @@ PARENT: dict[str, ParentTraining] = {
         backbone_weights="imagenet",
         workers=2,
         held_out=0.16,
+        validate_every=550,
         model=MOBILENET_240P,
         plan=_DAVIS_PLAN,
         augmentation=_DAVIS_AUGMENTATION,
@@ -39,22 +40,22 @@ PARENT: dict[str, ParentTraining] = {
 META: dict[str, MetaTraining] = {
     "demo": MetaTraining(
         **{
-            **vars(PARENT["demo"]),
+            **shared(PARENT["demo"]),
             "outer": OuterConfig(steps=140, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 25,
+            "validate_every": 140,
+            "segmentation": SegmentationConfig(transforms=0),  # synthetic objects are not turned or zoomed so far
         },
         rates=RatesConfig(initial_rate=0.01),
-        validate_every=140,
-        segmentation=SegmentationConfig(transforms=0),  # synthetic objects are not turned or zoomed so far
     ),
     "davis2016-small": MetaTraining(
         **{
-            **vars(PARENT["davis2016-small"]),
+            **shared(PARENT["davis2016-small"]),
             "outer": OuterConfig(steps=300, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 10,
+            "validate_every": 100,
         },
         rates=RatesConfig(initial_rate=0.002),
-        validate_every=100,
     ),
     # As cfgs/meta.yaml of the authors' release, which trains without an end; here the best checkpoint is chosen on
     # held-out training sequences and not on the validation set.

@@ -1,9 +1,9 @@
 """A training's progress: a line of JSON per outer step in the run's folder. A kill leaves no gap and nothing twice."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from eosvos.learning.learner import Measures, TaskLosses
 
@@ -32,14 +32,18 @@ class StepRow(Measures, total=False):
 
 
 class ValidationRow(TypedDict):
-    """One validation: means over the objects of the held-out sequences."""
+    """One validation: means over the objects of the held-out sequences, of each over its windows."""
 
     step: int
     """Number of outer steps taken."""
     validation_j_and_f_at_0: float
     """J&F before fine-tuning."""
     validation_j_and_f_at_T: float
-    """J&F after T steps."""
+    """J&F after T steps, with the best of the single learning rates where such are tried."""
+    validation_learning_rate: NotRequired[float]
+    """That rate."""
+    validation_windows: NotRequired[int]
+    """Windows that were scored. Versions without it had frames spread over each sequence instead."""
 
 
 def append(folder: Path, row: Mapping[str, Any], name: str = FILE) -> None:
@@ -56,6 +60,14 @@ def read(folder: Path) -> list[StepRow]:
 def read_validations(folder: Path) -> list[ValidationRow]:
     """The validations so far, as ``read``."""
     return _lines(folder / VALIDATION_FILE)
+
+
+def best_validation(rows: Iterable[ValidationRow]) -> ValidationRow:
+    """The one with the highest J&F after T steps, of equal ones the latest; of at least one row.
+
+    One by an older version, which measured something else, counts where there is no other.
+    """
+    return max(rows, key=lambda row: ("validation_windows" in row, row["validation_j_and_f_at_T"], row["step"]))
 
 
 def forget_after(folder: Path, step: int, name: str = FILE) -> None:

@@ -1,7 +1,9 @@
 """Validation beside a training: J&F on the held-out sequences without and with fine-tuning; what does best is kept."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 
 import ray
 
@@ -34,8 +36,9 @@ class Validation:
     ) -> None:
         """Takes up what a killed run left: ``first_step`` is the outer step that it resumes from."""
         self.settings = settings
-        self._training, self._data, self._folder = training, data, folder
-        self._held_out = data.held_out(training.held_out, training.seed)
+        self._training, self._folder = training, folder
+        held_out = data.held_out(training.held_out, training.seed)
+        self._windows = [one for place in held_out for one in data.windows(place, settings.frames, settings.windows)]
         self._step = 0
         self._running: FanOut[int, list[SequenceResult]] | None = None
         self._results: list[SequenceResult] = []
@@ -84,14 +87,14 @@ class Validation:
         return None
 
     def _tasks(self, step: int) -> FanOut[int, list[SequenceResult]]:
-        """One for each held-out sequence; as many at once as there are workers: each takes memory like one of them."""
+        """One for each window; as many at once as there are workers: each takes memory like one of them."""
         training, settings, file = self._training, self.settings, checkpoints.candidate(self._folder, step)
         gpu = training.gpu and total("GPU") > training.workers
         how = SequenceSettings(
-            settings.T,
+            (0, settings.T),
+            settings.learning_rates,
             segmentation=settings.segmentation,
             seed=training.seed,
-            frames=settings.frames,
             device="cuda" if gpu else "cpu",
         )
         # A quarter of a CPU, so that it fits beside the workers and their streams on a small machine.
@@ -99,29 +102,47 @@ class Validation:
         task = ray.remote(num_cpus=DATA_TASK_CPUS, num_gpus=float(gpu), max_retries=0)(_results_of)
         shared = ray.put(load(file))
         return FanOut(
-            lambda index: task.remote(shared, self._data.annotated(index), how),
-            self._held_out,
+            lambda number: task.remote(shared, self._windows[number], how),
+            range(len(self._windows)),
             training.workers,
-            describe=lambda index: f"validation of step {step} on {self._data.sequences[index].name}",
+            describe=lambda number: f"validation of step {step} on {_name(self._windows[number])}",
         )
 
     def _row(self, step: int, results: list[SequenceResult]) -> ValidationRow:
-        def mean(T: int) -> float:
-            ordered = sorted((result for result in results if result.T == T), key=lambda result: result.sequence)
-            scores = [one.scores.j_and_f for result in ordered for one in result.objects]
-            return sum(scores) / len(scores)
-
-        first, last = self.settings.T[0], self.settings.T[-1]
-        return {"step": step, "validation_j_and_f_at_0": mean(first), "validation_j_and_f_at_T": mean(last)}
+        by_rate: dict[float | None, list[SequenceResult]] = {}
+        for result in (one for one in results if one.T > 0):
+            by_rate.setdefault(result.fine_tuning.learning_rate, []).append(result)
+        scores = {rate: _mean(own) for rate, own in by_rate.items()}
+        best = max(scores, key=scores.__getitem__)
+        row: ValidationRow = {
+            "step": step,
+            "validation_j_and_f_at_0": _mean(result for result in results if result.T == 0),
+            "validation_j_and_f_at_T": scores[best],
+            "validation_windows": len(self._windows),
+        }
+        if best is not None:
+            row["validation_learning_rate"] = best
+        return row
 
     def _settle(self, step: int) -> None:
         """A candidate that is validated becomes the best one, or goes."""
         file = checkpoints.candidate(self._folder, step)
-        best = max(self.rows(), key=lambda row: (row["validation_j_and_f_at_T"], row["step"]))
-        if best["step"] == step and file.is_file():
+        if progress.best_validation(self.rows())["step"] == step and file.is_file():
             file.replace(self._folder / checkpoints.BEST)
         else:
             file.unlink(missing_ok=True)
+
+
+def _mean(results: Iterable[SequenceResult]) -> float:
+    """J&F: mean over the objects of the means over their windows, in whichever order they come."""
+    scores: dict[tuple[str, str, int], list[float]] = {}
+    for one in (one for result in results for one in result.objects):
+        scores.setdefault((one.dataset, one.sequence, one.scores.object_id), []).append(one.scores.j_and_f)
+    return fmean(map(fmean, scores.values()))  # its sum is exact
+
+
+def _name(window: Sequence) -> str:
+    return f"{window.name}, frames {window.frame_names[0]} to {window.frame_names[-1]}"
 
 
 def _results_of(optimization: Optimization, sequence: Sequence, settings: SequenceSettings) -> list[SequenceResult]:

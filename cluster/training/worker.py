@@ -20,6 +20,7 @@ from cluster.training.stream import planned, stream_config, task_stream
 from eosvos.data.mixture import Mixture, open_mixture
 from eosvos.data.tasks import Task
 from eosvos.learning.learner import Learner
+from eosvos.learning.optimization import save
 from eosvos.learning.outer_loop import GradientSum, Losses
 from eosvos.model.normalization import running_statistics, update_statistics
 
@@ -60,6 +61,7 @@ def train_worker(config: dict[str, Work]) -> None:
     model = optimization.model().to(device)
     learned = checkpoints.learned_state(optimization, training.outer)
     learned.load_optimizer_tensors(optimizer_tensors)
+    average = checkpoints.load_average(folder, first_step, optimization, training.outer) if worker == 0 else None
     norms = learner.prepare(model)
     total = GradientSum(learned, running_statistics(norms))
     steps, stream = (first_step, training.outer.steps), stream_config(training, data)
@@ -85,12 +87,15 @@ def train_worker(config: dict[str, Work]) -> None:
             row |= learner.measures(losses, learned)  # type: ignore[typeddict-item]
             row["tasks"] = _task_rows(data, learner, tasks, losses)
             progress.append(folder, row)
+            now = checkpoints.current(optimization, learned, done)
+            if average:
+                average.add(now, done)
             validates = training.validation is not None and training.validation.is_due(done)
             if validates:
-                checkpoints.save_candidate(folder, done, optimization, learned)
+                save(average.optimization if average else now, checkpoints.candidate(folder, done))
             # With every candidate too, so that no validation is of a step that a resumed run does again.
             if validates or done % training.checkpoint_every == 0 or done == training.outer.steps:
-                checkpoints.save(folder, done, optimization, learned)
+                checkpoints.save(folder, done, optimization, learned, average)
             work.queue.put(row)
 
 

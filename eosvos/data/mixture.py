@@ -11,6 +11,7 @@ from eosvos.data.config import PlanConfig
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.data.sequence import Sequence
 from eosvos.data.tasks import Source, hidden, learnable
+from eosvos.data.windows import windows
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 
@@ -110,10 +111,12 @@ class Mixture:
         names = {self.sequences[place].name for place in held_out}
         return tuple(place for place, sequence in enumerate(self.sequences) if sequence.name in names)
 
-    def annotated(self, place: int) -> Sequence:
-        """The sequence at a place of ``sequences`` with the frames alone that have a mask."""
+    def windows(self, place: int, frames: int, count: int) -> list[Sequence]:
+        """Parts of the sequence at a place of ``sequences``, to validate on; arguments as of ``windows``."""
         number = bisect_right(self._starts, place) - 1
-        return self.sequences[place].take(self.datasets[number].annotated[place - self._starts[number]])
+        dataset, index = self.datasets[number], place - self._starts[number]
+        chosen = windows(dataset.annotated[index], tuple(dataset.visible(index).values()), frames, count)
+        return [self.sequences[place].take(positions) for positions in chosen]
 
     def names_by_dataset(self, places: Collection[int]) -> dict[str, list[str]]:
         """Hash of a dataset -> names of its sequences among those at ``places``."""

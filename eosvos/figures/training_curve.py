@@ -1,4 +1,4 @@
-"""How a meta-training went, on one picture."""
+"""How a training went, on one picture."""
 
 import math
 from collections.abc import Sequence
@@ -25,37 +25,45 @@ def training_curve(
 
     Args:
         outer_steps: (N,) in rising order, N >= 1.
-        loss_before: (N,) mean test loss of the step's tasks at theta^0; NaN where a step was skipped.
-        loss_after: (N,) the same at theta^T.
-        mean_rate: (N,) mean of the learning rates.
-        inner_steps: T, or its range.
+        loss_before: (N,) mean test loss of the step's tasks at theta^0; NaN where a step was skipped. (0,) for a
+            training without fine-tuning.
+        loss_after: (N,) the same at theta^T, or the loss of a training without fine-tuning.
+        mean_rate: (N,) mean of the learning rates; (0,) where none are learned.
+        inner_steps: T, or its range; empty for a training without fine-tuning.
         validations: outer step, J&F at 0 and J&F at T on held-out sequences, shares; none, no part of the picture.
 
     Raises:
         ValueError: no steps, or lists of different lengths.
     """
-    lengths = {len(values) for values in (outer_steps, loss_before, loss_after, mean_rate)}
+    lengths = {len(outer_steps), len(loss_after), *(len(values) for values in (loss_before, mean_rate) if len(values))}
     if len(lengths) > 1 or 0 in lengths:
-        raise ValueError(f"a training curve needs four lists of one length, not empty; got lengths {sorted(lengths)}")
-    figure = new_figure(8, 7.5 if validations else 5.5)
-    heights = (2.4, 1.4, 1) if validations else (2.4, 1)
-    losses, *scores, rates = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
-    _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})")
+        raise ValueError(f"a training curve needs lists of one length, not empty; got lengths {sorted(lengths)}")
+    heights = [2.4] + [1.4] * (len(validations) > 0) + [1] * (len(mean_rate) > 0)
+    figure = new_figure(8, 0.75 + 1.4 * sum(heights))
+    parts = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    losses, *others = parts
+    if len(loss_before):
+        _line(losses, outer_steps, loss_before, BEFORE, "before fine-tuning (T = 0)")
+    _line(losses, outer_steps, loss_after, AFTER, f"after fine-tuning (T = {inner_steps})" if inner_steps else "loss")
     _limit_to_usual(losses, [*loss_before, *loss_after])
-    losses.set_ylabel("test loss")
+    losses.set_ylabel("test loss" if inner_steps else "loss")
     losses.legend(frameon=False, labelcolor=INK)
-    for axes in scores:
-        for column, colour in ((1, BEFORE), (2, AFTER)):
+    if validations:
+        scores = others.pop(0)
+        numbers = [validation[0] for validation in validations]
+        for column, colour, name in ((1, BEFORE, "before fine-tuning"), (2, AFTER, "after fine-tuning")):
             points = [100 * validation[column] for validation in validations]
-            axes.plot([validation[0] for validation in validations], points, "o-", color=colour, linewidth=1.6)
-        axes.set_ylabel("held-out J&F")
-    rates.plot(outer_steps, mean_rate, color=RATE, linewidth=1.6)
-    if max(mean_rate) > 10 * min(mean_rate) > 0:  # on less than a decade a log axis has next to no readable ticks
-        rates.set_yscale("log")
-    rates.set_ylabel("mean learning rate")
-    rates.set_xlabel("outer step")
-    for axes in (losses, *scores, rates):
+            scores.plot(numbers, points, "o-", color=colour, linewidth=1.6, label=name)
+        scores.set_ylabel("held-out J&F")
+        if not inner_steps:  # else the colours are those of the losses above
+            scores.legend(frameon=False, labelcolor=INK)
+    for rates in others:
+        rates.plot(outer_steps, mean_rate, color=RATE, linewidth=1.6)
+        if max(mean_rate) > 10 * min(mean_rate) > 0:  # on less than a decade a log axis has next to no readable ticks
+            rates.set_yscale("log")
+        rates.set_ylabel("mean learning rate")
+    parts[-1].set_xlabel("outer step")
+    for axes in parts:
         bare(axes)
     figure.align_ylabels()
     return figure

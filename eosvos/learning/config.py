@@ -53,6 +53,9 @@ class OuterConfig:
     a limit one task on which fine-tuning diverges leaves second moments beside which later gradients are nothing."""
     anneal: float = 0.4
     """Over this last share of the steps both outer learning rates fall linearly to zero."""
+    average: float = 0.0
+    """Decay of an exponential moving average of initialization and rates, such as 0.95, over about 1 / (1 - decay)
+    outer steps: what is validated and kept is the average then. 0: the newest state."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "meta_batch"):
@@ -66,6 +69,8 @@ class OuterConfig:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}")
         if not 0 <= self.anneal <= 1:
             raise ValueError(f"anneal: must be within 0 and 1, got {self.anneal}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average: must be at least 0 and below 1, got {self.average}")
 
     def factor(self, step: int) -> float:
         """What the outer learning rates are multiplied by at ``step``, in (0, 1]."""

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from cluster.training.config import MetaTraining, ParentTraining
+from cluster.training.config import MetaTraining, ParentTraining, shared
 from eosvos.config import to_dict
 
 
@@ -15,7 +14,7 @@ from eosvos.config import to_dict
 def config(training: MetaTraining, tmp_path: Path) -> Path:
     """The parent's part of a configuration that would work."""
     path = tmp_path / "mine.json"
-    parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
+    parent = ParentTraining(**shared(training))
     path.write_text(json.dumps(to_dict(parent)))
     return path
 
@@ -29,3 +28,16 @@ def test_data_that_is_not_there(refused: Callable[..., str], config: Path, tmp_p
 
 def test_a_parent_has_no_inner_steps(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
     assert "-T" in refused("parent_train", "--config", config, "-T", 5, "--out", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--validation-T", "0"), "validation_T: must be at least 1, got 0"),
+        (("--validation-rates", "0.1", "0.1"), "validation_rates: needs different values above 0, got (0.1, 0.1)"),
+    ],
+)
+def test_a_validation_that_cannot_be(
+    refused: Callable[..., str], config: Path, tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    assert message in refused("parent_train", "--config", config, "--out", tmp_path / "run", *flags)

@@ -27,7 +27,7 @@ STEPS, CHECKPOINT_EVERY, KILL_AT = 30, 5, 12
 @pytest.fixture
 def whole(training: MetaTraining) -> MetaTraining:
     """The configuration of a run that is not interrupted."""
-    outer = replace(training.outer, steps=STEPS, clip_norm=10.0, rates_clip_norm=0.3)
+    outer = replace(training.outer, steps=STEPS, clip_norm=10.0, rates_clip_norm=0.3, average=0.8)
     return replace(training, workers=2, checkpoint_every=CHECKPOINT_EVERY, outer=outer)
 
 
@@ -121,7 +121,8 @@ def test_a_killed_run_goes_on_bit_for_bit(command: list[str], tmp_path: Path) ->
     assert sorted(losses) == sorted(expected) == list(range(1, STEPS + 1))
     assert losses == expected
     assert {step: expected[step] for step in before} == before
-    for name in ("last.safetensors", f"checkpoints/step-{STEPS:06d}.optimizer.safetensors"):
+    state = [f"checkpoints/step-{STEPS:06d}{kind}.safetensors" for kind in ("", ".optimizer", ".average")]
+    for name in ("last.safetensors", *state):
         assert (killed / name).read_bytes() == (reference / name).read_bytes()
     assert sorted(path.name for path in killed.rglob("*")) == sorted(path.name for path in reference.rglob("*"))
 

@@ -1,4 +1,4 @@
-"""Validation beside a meta-training, on real Ray: which sequences and scores, what is kept, what a kill leaves."""
+"""Validation beside a training, on real Ray: which sequences and scores, what is kept, what a kill leaves."""
 
 import json
 import os
@@ -16,13 +16,15 @@ from cluster.tracking.background import BackgroundTracker
 from cluster.tracking.run import RUN_FILE, Tracker
 from cluster.training import checkpoints, progress
 from cluster.training import validation as validation_module
-from cluster.training.config import MetaTraining
+from cluster.training.config import MetaTraining, Training
 from cluster.training.driver import COMPLETE, train
 from cluster.training.follower import COLLAPSE_STEPS, collapse_warning, finish
 from cluster.training.pictures import CURVE
 from cluster.training.start import initial_state
 from cluster.training.validation import Validation
 from eosvos.data.mixture import Mixture, open_mixture
+from eosvos.data.parquet import encode
+from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.errors import BadInput
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load, save
@@ -43,9 +45,17 @@ def test_the_held_out_sequence_is_never_trained_on(meta_run: Path) -> None:
     assert name not in trained
 
 
-def _validation(training: MetaTraining, folder: Path, dataset: Mixture, first_step: int) -> Validation:
+def _validation(training: Training, folder: Path, dataset: Mixture, first_step: int) -> Validation:
     assert training.validation is not None
     return Validation(training, training.validation, folder, dataset, first_step)
+
+
+def _ended(validation: Validation) -> list[progress.ValidationRow]:
+    """The rows of all candidates that wait."""
+    while validation.waiting():
+        validation.poll(timeout=20)
+        assert validation.failed == {}
+    return validation.rows()
 
 
 def _score(objects: tuple[ObjectResult, ...]) -> float:
@@ -59,14 +69,68 @@ def test_scores_are_those_of_an_evaluation(meta_run: Path, meta_training: MetaTr
     optimization = load(meta_run / "last.safetensors")
     names = [sequence.name for sequence in dataset.sequences]
     sequence = dataset.sequences[names.index(optimization.facts["held_out"][0])]
-    results, _ = evaluate_sequence(optimization, sequence, SequenceSettings((0, meta_training.T), frames=3))
+    results, _ = evaluate_sequence(optimization, sequence, SequenceSettings((0, meta_training.T)))
     expected = [_score(result.objects) for result in results]
     assert [rows[1][name] for name in SCORES] == pytest.approx(expected)
 
 
+@pytest.fixture(scope="module")
+def long_data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two sequences of nine frames; one is held out."""
+    folder = tmp_path_factory.mktemp("long") / "data"
+    encode(synthetic("held", 2, SyntheticSettings(size=64, frames=9)), folder, {})
+    return str(folder)
+
+
+def test_scores_are_means_over_windows_of_consecutive_frames(
+    meta_run: Path, meta_training: MetaTraining, long_data: str, tmp_path: Path
+) -> None:
+    """Each window is evaluated as a sequence of its own; an object counts as much as another with more windows."""
+    training = replace(meta_training, data=(long_data,), validation_frames=4, validation_windows=5)
+    dataset, optimization = open_mixture([long_data]), load(meta_run / "last.safetensors")
+    save(optimization, checkpoints.candidate(tmp_path, 2))
+    (row,) = _ended(_validation(training, tmp_path, dataset, 2))
+    (place,) = dataset.held_out(training.held_out, training.seed)
+    sequence = dataset.sequences[place]
+    results = [
+        evaluate_sequence(optimization, sequence.take(window), SequenceSettings((0, training.T)))[0]
+        for window in (range(4), range(5, 9))
+    ]
+    scores = [[_score(window[at].objects) for window in results] for at in (0, 1)]
+    assert {len(window[0].objects) for window in results} == {3}
+    at_0, at_T = (sum(own) / len(own) for own in scores)
+    assert row == {"step": 2, AT_0: pytest.approx(at_0), AT_T: pytest.approx(at_T), "validation_windows": 2}
+
+
+def test_what_is_waited_for_is_said_once(
+    meta_run: Path,
+    meta_training: MetaTraining,
+    long_data: str,
+    tmp_path: Path,
+    tracking: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However many windows end meanwhile."""
+    training = replace(meta_training, data=(long_data,), validation_frames=3, validation_windows=3)
+    save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
+    validation = _validation(training, tmp_path, open_mixture([long_data]), 2)
+    background = BackgroundTracker(lambda: Tracker(tracking, "test", "test", tmp_path, {}))
+    finish(validation, background)
+    assert background.close()
+    assert validation.rows()[0]["validation_windows"] == 3
+    assert caplog.text.count("waiting for the validation of step 2") == 1
+
+
+def test_a_row_of_an_older_version_counts_where_there_is_no_other() -> None:
+    old: list[progress.ValidationRow] = [{"step": step, AT_0: 0.1, AT_T: 0.9} for step in (1, 2)]  # type: ignore[misc]
+    new: list[progress.ValidationRow] = [{**old[0], "step": 3, AT_T: 0.2, "validation_windows": 2}]  # type: ignore[misc]
+    assert progress.best_validation(old)["step"] == 2
+    assert progress.best_validation([*new, *old])["step"] == 3
+
+
 def test_the_best_is_kept_and_logged(meta_run: Path) -> None:
     rows = progress.read_validations(meta_run)
-    best = max(rows, key=lambda row: (row[SCORES[1]], row["step"]))
+    best = max(rows, key=lambda row: (row[AT_T], row["step"]))
     assert load(meta_run / checkpoints.BEST).facts["step"] == best["step"]
     assert checkpoints.candidates(meta_run) == []
     uri, run_id = (meta_run / RUN_FILE).read_text().split()
@@ -153,7 +217,7 @@ def test_a_validation_whose_process_dies_is_tried_again(
     save(load(meta_run / "last.safetensors"), checkpoints.candidate(tmp_path, 2))
     validation = _validation(meta_training, tmp_path, open_mixture(meta_training.data), 2)
     row = validation.poll(timeout=120)
-    assert re.search(r"validation of step 2 on train-\d+: failed, and is tried again", caplog.text)
+    assert re.search(r"validation of step 2 on train-\d+, frames 0+ to 00002: failed, and is tried again", caplog.text)
     assert row == progress.read_validations(meta_run)[1]
     assert validation.failed == {}
 

@@ -191,6 +191,87 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(start: MetaTr
     assert {path.name: path.read_bytes() for path in (folder / "checkpoints").glob("step-000002*")} == expected
 
 
+class _States(_Rows):
+    """Keeps, with each row, the state as its checkpoint has it, in double precision."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.states = folder, list[dict[str, torch.Tensor]]()
+
+    def put(self, row: dict[str, Any]) -> None:  # type: ignore[override]
+        self.states.append(_doubles(self.folder / "checkpoints" / f"step-{row['step']:06d}.safetensors"))
+
+
+def _doubles(file: Path) -> dict[str, torch.Tensor]:
+    return {name: value.double() for name, value in read_safetensors(file)[0].items()}
+
+
+@pytest.fixture
+def averaging(start: MetaTraining) -> MetaTraining:
+    """Five outer steps, candidates for validation after the last two."""
+    outer = replace(start.outer, steps=5, learning_rate=0.01, rates_learning_rate=0.5, average=0.7)
+    return replace(start, outer=outer, held_out=0.25, validate_every=4)
+
+
+def test_what_is_kept_is_the_average_over_the_steps(averaging: MetaTraining, folder: Path) -> None:
+    """Against its definition, on the states that were saved; the states are those of a run without it."""
+    queue, at_0 = _States(folder), _bytes(folder, "step-000000")
+    train_worker.train_worker({"work": train_worker.Work(averaging, folder, 1.0, queue)})  # type: ignore[arg-type]
+    for steps, file in ((4, checkpoints.candidate(folder, 4)), (5, folder / checkpoints.LAST)):
+        weights = [0.7 ** (steps - k) for k in range(1, steps + 1)]
+        for name, value in _doubles(file).items():
+            parts = [weight * state[name] for weight, state in zip(weights, queue.states, strict=False)]
+            expected = torch.stack(parts).sum(dim=0) / sum(weights)
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
+    assert (checkpoints.candidate(folder, 5)).read_bytes() == (folder / checkpoints.LAST).read_bytes()
+    names = [name for name in queue.states[0] if name.startswith("rates.")]
+    last = _doubles(folder / checkpoints.LAST)
+    assert any(not torch.allclose(last[name], queue.states[-1][name]) for name in names)
+    assert load(folder / checkpoints.LAST).facts == {"step": 5, "average": 0.7}
+
+    states = [_bytes(folder, f"step-00000{step}") for step in (4, 5)]
+    for file in (folder / "checkpoints").iterdir():
+        file.unlink()
+    for name, content in at_0.items():
+        (folder / "checkpoints" / name).write_bytes(content)
+    _run(replace(averaging, outer=replace(averaging.outer, average=0.0)), folder)
+    for step, files in zip((4, 5), states, strict=True):
+        average = files.pop(f"step-00000{step}.average.safetensors")
+        assert average
+        assert _bytes(folder, f"step-00000{step}") == files
+
+
+def test_an_average_goes_on_with_the_same_bits(averaging: MetaTraining, folder: Path) -> None:
+    _run(averaging, folder)
+    expected = _bytes(folder, "step-000005")
+    assert len(expected) == 3
+    for name in expected:
+        (folder / "checkpoints" / name).unlink()
+    _run(averaging, folder)
+    assert _bytes(folder, "step-000005") == expected
+    assert (folder / checkpoints.LAST).read_bytes() == expected["step-000005.average.safetensors"]
+    assert len(list((folder / "checkpoints").glob("step-*"))) == 3 * checkpoints.KEEP
+
+
+def test_the_average_of_a_parent_has_the_statistics_too(start: MetaTraining, tmp_path: Path) -> None:
+    config = replace(start.model, normalization="frozen_batch")
+    outer = replace(start.outer, average=0.5)
+    parent = ParentTraining(start.data, backbone_weights="none", model=config, outer=outer, checkpoint_every=1)
+    model, _ = initial_model(config, "none", 0)
+    optimization, folder = Optimization(config, model.state_dict(), None), tmp_path / "parent"
+    checkpoints.save(folder, 0, optimization, checkpoints.learned_state(optimization, outer))
+    _run(parent, folder)
+    first, second = (_doubles(folder / "checkpoints" / f"step-00000{step}.safetensors") for step in (1, 2))
+    name = "initialization.backbone.body.stem.1.running_mean"
+    assert not torch.equal(first[name], second[name])
+    for name, value in _doubles(folder / checkpoints.LAST).items():
+        torch.testing.assert_close(value, (0.5 * first[name] + second[name]) / 1.5, rtol=1e-5, atol=1e-7)
+
+
+def _bytes(folder: Path, start: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "checkpoints").glob(f"{start}*")}
+
+
 def _without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 

@@ -68,17 +68,17 @@ def test_only_videos_that_can_be_scored_are_held_out(tmp_path: Path, make_sequen
     assert mixture.names(mixture.held_out(0.9, 0)) == ["good"]
 
 
-def test_a_video_with_few_masks_is_validated_on_those(tmp_path: Path, make_sequence: Any) -> None:
+def test_windows_are_parts_of_the_right_sequence(tmp_path: Path, make_sequence: Any) -> None:
     one = np.ones((9, 7), np.uint8)
-    for name, masks in {"0": [one, None, one], "1": [None, one, None, None, one, one]}.items():
+    for name, masks in {"0": [one, None, one], "1": [None, *[one] * 3, None, *[one] * 3, None]}.items():
         encode([make_sequence("few", masks)], tmp_path / name, {})
     mixture = open_mixture([str(tmp_path / "0"), str(tmp_path / "1")])
-    for place, positions in enumerate(((0, 2), (1, 4, 5))):
-        few, whole = mixture.annotated(place), mixture.sequences[place]
-        assert few.frame_names == tuple(whole.frame_names[position] for position in positions)
-        for number, position in enumerate(positions):
-            assert torch.equal(few.frame(number)[0], whole.frame(position)[0])
-            assert few.mask(number) is not None
+    for place, expected in enumerate([[(0, 1, 2)], [(1, 2, 3), (5, 6, 7)]]):
+        whole = mixture.sequences[place]
+        for window, positions in zip(mixture.windows(place, 3, 2), expected, strict=True):
+            assert window.frame_names == tuple(whole.frame_names[position] for position in positions)
+            for number, position in enumerate(positions):
+                assert torch.equal(window.frame(number)[0], whole.frame(position)[0])
 
 
 def test_a_held_out_video_is_not_trained_on_by_the_same_name_elsewhere(tmp_path: Path, make_sequence: Any) -> None:

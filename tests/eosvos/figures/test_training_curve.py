@@ -58,3 +58,13 @@ def test_validations_add_a_part() -> None:
     figure = training_curve([1, 2, 3, 4], [2.0] * 4, [1.0] * 4, [0.01] * 4, 5, ((2, 0.1, 0.5), (4, 0.15, 0.6)))
     _, scores, _ = figure.axes
     assert [list(map(float, line.get_ydata())) for line in scores.lines] == [[10.0, 15.0], [50.0, 60.0]]
+
+
+def test_a_training_without_fine_tuning_has_no_rates() -> None:
+    losses, scores = training_curve([1, 2], [], [2.0, 1.0], [], "", ((2, 0.1, 0.5),)).axes
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["loss"]
+    assert [text.get_text() for text in scores.get_legend().get_texts()] == ["before fine-tuning", "after fine-tuning"]
+    assert losses.get_ylabel() == "loss"
+    assert scores.get_xlabel() == "outer step"
+    (alone,) = training_curve([1], [], [NAN], [], "").axes
+    assert alone.get_xlabel() == "outer step"
