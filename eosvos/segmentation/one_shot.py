@@ -18,7 +18,14 @@ from eosvos.learning.optimization import Optimization
 from eosvos.model.boxes import jittered_boxes, scale_box, tight_box
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.roi_heads import paste_mask
-from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, adapt_online, fine_tune_object, remember
+from eosvos.segmentation.adaptation import (
+    AdaptedObject,
+    FineTuner,
+    adapt_online,
+    fine_tune_object,
+    online_mask,
+    remember,
+)
 from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
 from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
 
@@ -180,7 +187,7 @@ class OneShotSegmenter:
         input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
         adapted.box = None if box is None else scale_box(box, size, input_size)
         if self.config.online_interval:
-            mask = resize((probability >= self.config.online_threshold).to(torch.uint8), *self._sides)
+            mask = resize_mask(online_mask(probability, self.config), *self._sides)
             remember(adapted, small, mask, position, self.config)
 
     def _begin(
