@@ -107,19 +107,8 @@ class Page(HTMLParser):
 def test_tables_say_what_the_rows_say() -> None:
     page = Page(html(report(rows())))
     summary, sequences, configuration = page.tables
-    assert summary[0] == [
-        "",
-        "J",
-        "J recall",
-        "J decay",
-        "F",
-        "F recall",
-        "F decay",
-        "J&F",
-        "FPS",
-        "video FPS",
-        "Objects",
-    ]
+    measures = ["J", "J recall", "J decay", "F", "F recall", "F decay", "J&F"]
+    assert summary[0] == ["", *measures, "FPS", "video FPS", "Objects"]
     assert [row[0] for row in summary[1:]] == ["T = 0", "T = 10"]
     # Four objects: 90, 40, 60, 70.
     error = 100 * np.std([0.9, 0.4, 0.6, 0.7], ddof=1) / 2

@@ -106,13 +106,34 @@ def _printed(summary: list[Any], title: str, width: int) -> list[str]:
 def test_summary_as_a_table() -> None:
     """DAVIS's columns: mean, recall and decay of J and of F."""
     rows = object_rows(RESULTS, {"label": "meta", "T": 10}) + object_rows(RESULTS[:1], {"label": "parent", "T": 0})
-    title, headings, _, *lines = _printed(summarize(rows, by=("label", "T")), "DAVIS 2017", 90)
+    title, headings, _, *lines = _printed(summarize(rows, by=("label", "T")), "DAVIS 2017", 100)
     assert title.strip() == "DAVIS 2017"
     measured = ["J", "recall", "decay", "F", "recall", "decay", "J&F"]
     assert headings.split() == ["label", "T", *measured, "FPS", "video", "FPS", "objects"]
     assert [line.split() for line in lines if line.strip()] == [
         ["meta", "10", "60.0", "66.7", "0.0", "50.0", "66.7", "0.0", "55.0", "±", "16.1", "2.00", "0.83", "3"],
         ["parent", "0", "90.0", "100.0", "0.0", "70.0", "100.0", "0.0", "80.0", "2.00", "0.83", "1"],
+    ]
+
+
+def test_numbers_are_whole_on_a_small_terminal() -> None:
+    rows = object_rows(RESULTS, {"learning_rate": 0.001, "T": 10})
+    _, *lines = _printed(summarize(rows, by=("learning_rate", "T")), "DAVIS 2017", 80)
+    assert lines[-1].split() == [
+        "0.001",
+        "10",
+        "60.0",
+        "66.7",
+        "0.0",
+        "50.0",
+        "66.7",
+        "0.0",
+        "55.0",
+        "±",
+        "16.1",
+        "2.00",
+        "0.83",
+        "3",
     ]
 
 
