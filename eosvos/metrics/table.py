@@ -247,8 +247,7 @@ def _key_column(name: str, summary: Sequence[SummaryRow]) -> Column[SummaryRow]:
         value = _value(row, name)
         return "-" if value is None else str(value)
 
-    is_text = isinstance(_value(summary[0], name), str)
-    return Column(name.removeprefix("learning_"), cell, is_text, fold=is_text)
+    return Column(name.removeprefix("learning_"), cell, is_text=isinstance(_value(summary[0], name), str))
 
 
 def _speed_column(heading: str, name: str) -> Column[SummaryRow]:
@@ -260,7 +259,7 @@ def _has(summary: Sequence[SummaryRow], name: str) -> bool:
 
 
 def _share_column(heading: str, name: str) -> Column[SummaryRow]:
-    return Column(heading, lambda row: f"{100 * _value(row, name):.1f}", fold=False)
+    return Column(heading, lambda row: f"{100 * _value(row, name):.1f}")
 
 
 def _value(row: Row, name: str) -> Any:
