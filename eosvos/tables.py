@@ -19,6 +19,10 @@ from eosvos.files import make_folder, write_whole
 Row = TypeVar("Row")
 
 
+_UNLIMITED = 10_000
+"""Characters that are more than any table has in a line."""
+
+
 @dataclass(frozen=True)
 class Column(Generic[Row]):
     """One column.
@@ -57,6 +61,8 @@ def terminal_text(
         table.add_row(*(Text(column.cell(row)) for column in columns))
     shown = io.StringIO()
     console = Console(file=shown, width=width, force_terminal=False)
+    if console.measure(table, options=console.options.update_width(_UNLIMITED)).maximum > console.width:
+        table.padding = (0, 0, 0, 0)  # less between the columns, before words and numbers are broken
     console.print(*(Text(title),) if title else (), table, *(Text(caption),) if caption else (), sep="\n")
     return "\n".join(line.rstrip() for line in shown.getvalue().splitlines())
 

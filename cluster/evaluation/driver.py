@@ -24,6 +24,7 @@ from eosvos.evaluation.results import SequenceResult
 from eosvos.evaluation.sequence import Masks
 from eosvos.metrics.table import (
     MEASURES,
+    SPEEDS,
     ObjectRow,
     Row,
     SummaryRow,
@@ -237,8 +238,9 @@ def _by_sequence(results: list[SequenceResult]) -> list[SummaryRow]:
 def _metrics(summary: SequenceOf[Row]) -> list[tuple[int, Mapping[str, float]]]:
     """Of a summary's rows, by T, under names that tell learning rates and sequences apart."""
     logged: list[tuple[int, Mapping[str, float]]] = []
+    names = (*MEASURES, *SPEEDS.values())
     for row in summary:
         rate = "" if row["learning_rate"] is None else f"rate_{row['learning_rate']:g}/"
         prefix = rate + (f"sequences/{row['sequence']}/" if "sequence" in row else "")
-        logged.append((row["T"], {prefix + name: row[name] for name in (*MEASURES, "fps") if row[name] is not None}))
+        logged.append((row["T"], {prefix + name: row[name] for name in names if row[name] is not None}))
     return logged

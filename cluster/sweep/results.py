@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from eosvos.figures.pareto_front import pareto_front
 from eosvos.figures.published import DAVIS_2016, published_on
 from eosvos.files import write_whole
 from eosvos.metrics.pareto import front, recommend
-from eosvos.metrics.table import SummaryRow, object_rows, percent, summarize
+from eosvos.metrics.table import SPEEDS, SummaryRow, object_rows, per_second, percent, summarize
 from eosvos.tables import Column, markdown, terminal_text, write_table
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ COLUMNS: list[Column[SweepRow]] = [
     Column("J", lambda row: percent(row, "j_mean")),
     Column("F", lambda row: percent(row, "f_mean")),
     Column("J&F", lambda row: percent(row, "j_and_f")),
-    Column("FPS", lambda row: f"{row['fps']:.2f}"),
+    *(Column(heading, partial(per_second, name=name)) for heading, name in SPEEDS.items()),
     Column("s / frame", lambda row: f"{row['seconds_per_frame']:.3f}"),
 ]
 

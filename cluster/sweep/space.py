@@ -61,6 +61,10 @@ class Space:
     """Lately segmented frames to learn from in an online adaptation."""
     online_reset: tuple[Reset, ...] = (DEFAULTS.online_reset,)
     """States that an online adaptation starts from."""
+    online_void: tuple[float | None, ...] = (DEFAULTS.online_void,)
+    """Probabilities from which on pixels below the threshold are ignored in those frames; None: in none."""
+    online_first_weight: tuple[float, ...] = (DEFAULTS.online_first_weight,)
+    """What the loss of the first frame weighs in an online adaptation."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

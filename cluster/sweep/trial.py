@@ -129,7 +129,12 @@ def report_of(rows: list[ObjectRow]) -> dict[str, Any]:
 
 
 def seconds_per_frame(summary: SummaryRow) -> float:
-    """Of one object, fine-tuning included. Every evaluation measures it."""
+    """Of one object, fine-tuning included: one over its FPS. Every evaluation measures it.
+
+    Older versions did not measure the loading of frames; where a sequence lacks it, it is left out of all.
+    """
+    if summary["fps"] is not None:
+        return 1 / summary["fps"]
     if summary["seconds"] is None:
         raise ValueError("an object has no time")
     return summary["seconds"] / summary["frames"]

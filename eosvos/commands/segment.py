@@ -126,6 +126,7 @@ def main() -> None:
     facts = {"quality": quality, "device": device, "config": to_dict(config)}
     result = _with_progress(segmenter, clip, masks, out, config, facts)
     log.info(", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in result["seconds"].items()))
+    log.info(f"{result['fps']:.2f} frames of an object per second, {result['video_fps']:.2f} of the video")
     log.info(f"result: {out}, picture: {out / OVERLAY}")
 
 

@@ -76,6 +76,7 @@ def evaluate_sequence(
     sequence = settings.frames_of(sequence)
     protocol = protocol_of(sequence.dataset)
     given, entered = _given(sequence, protocol)
+    names = sequence.dataset, sequence.name
     results: list[SequenceResult] = []
     encoded: Masks = []
     for rate in settings.learning_rates or (None,):
@@ -92,12 +93,16 @@ def evaluate_sequence(
             frames = _Frames(sequence)
             scorer = SequenceScorer(entered, protocol.frames(len(sequence)), sequence.name)
             masks: list[bytes] = []
+            loading = video = 0.0
             for segmented in segmenter.segment(frames, given, T, adapted=adapted, keep_going=True):
                 scorer.add(len(masks), segmented.mask, frames.truths.popleft())
                 masks.append(encode_mask(segmented.mask))
+                loading += segmented.loading_seconds
+                video += segmented.seconds
+            video += sum(one.fine_tuning_seconds for one in adapted.values())
             encoded.append(masks)
             scored = tuple(
-                ObjectResult(sequence.dataset, sequence.name, len(sequence), adapted[score.object_id].seconds, score)
+                ObjectResult(*names, len(sequence), adapted[score.object_id].seconds, score, loading, video)
                 for score in scorer.scores()
             )
             diverged = any(one.diverged for one in adapted.values())

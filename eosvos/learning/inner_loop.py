@@ -1,6 +1,7 @@
 """Fine-tuning: T plain gradient steps with one learning rate per neuron, in place."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +19,10 @@ def load_parameters(model: MaskRCNN, values: list[Tensor]) -> None:
 
 def gradient(model: MaskRCNN, batch: Batch, draws: torch.Generator) -> tuple[Tensor, list[Tensor]]:
     """Loss and its gradient: a detached scalar, and one tensor per trainable parameter in the model's order."""
-    loss = model.loss(batch, draws)
+    return _gradient(model, model.loss(batch, draws))
+
+
+def _gradient(model: MaskRCNN, loss: Tensor) -> tuple[Tensor, list[Tensor]]:
     gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True, allow_unused=True)
     return loss.detach(), list(gradients)
 
@@ -31,11 +35,23 @@ def fine_tune(
     seed: tuple[int, ...],
     gradient_sum: list[Tensor] | None = None,
 ) -> list[float]:
+    """Inner steps theta <- theta - lambda * g on the loss of a batch, as ``descend`` takes them."""
+    return descend(model, partial(model.loss, batch), rates, steps, seed, gradient_sum)
+
+
+def descend(
+    model: MaskRCNN,
+    loss: Callable[[torch.Generator], Tensor],
+    rates: list[Tensor],
+    steps: Iterable[int],
+    seed: tuple[int, ...],
+    gradient_sum: list[Tensor] | None = None,
+) -> list[float]:
     """Inner steps theta <- theta - lambda * g, on the model's own parameters.
 
     Args:
         model: its parameters are changed in place.
-        batch: what to learn from.
+        loss: of the model as it is; a scalar, with the samples that the generator draws.
         rates: learning rates, broadcastable to the model's parameters, in their order.
         steps: indices of the steps to take, such as ``range(5)``; the samples drawn in step t depend on ``seed`` and t.
         seed: ids (each at least 0) of what this fine-tuning belongs to.
@@ -47,8 +63,8 @@ def fine_tune(
     parameters = list(model.parameters())
     losses: list[float] = []
     for step in steps:
-        loss, gradients = gradient(model, batch, generator(*seed, step))
-        losses.append(float(loss))
+        value, gradients = _gradient(model, loss(generator(*seed, step)))
+        losses.append(float(value))
         if not np.isfinite(losses[-1]):
             break
         with torch.no_grad():

@@ -12,6 +12,7 @@ from typing import Any, NotRequired, TypedDict, TypeVar, cast
 import numpy as np
 
 from eosvos.metrics.sequence_scores import ObjectScores
+from eosvos.metrics.speed import SECONDS, Seconds, Speed, mean, speed, speed_of_objects
 from eosvos.tables import Column, terminal_text
 
 Row = Mapping[str, Any]
@@ -33,6 +34,8 @@ class Measures(TypedDict):
 
 MEASURES = tuple(Measures.__annotations__)
 """Their names."""
+SPEEDS = {"FPS": "fps", "video FPS": "video_fps"}
+"""Heading -> speed."""
 
 
 class StandardErrors(TypedDict):
@@ -58,27 +61,23 @@ class Keys(TypedDict, total=False):
     T: int
 
 
-class ObjectRow(Keys, Measures):
-    """One object of one evaluation; ``frames`` is a mean after ``over_seeds``, ``fps`` frames of it per second."""
+class ObjectRow(Keys, Measures, Speed):
+    """One object of one evaluation; ``frames`` and times are means after ``over_seeds``."""
 
     dataset: str
     sequence: str
     object: int
     frames: float
     scored_frames: int
-    seconds: float | None
-    fps: float | None
 
 
-class SummaryRow(Keys, Measures, StandardErrors):
-    """Means over objects; ``frames`` and ``seconds`` are sums, ``fps`` is their ratio."""
+class SummaryRow(Keys, Measures, StandardErrors, Speed):
+    """Means over objects; ``frames`` is a sum, times and speeds are as of ``speed_of_objects``."""
 
     dataset: NotRequired[str]
     sequence: NotRequired[str]
     objects: int
     frames: float
-    seconds: float | None
-    fps: float | None
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,9 @@ class ObjectResult:
         dataset: name of the dataset.
         sequence: name of the sequence.
         frames: how many frames were segmented (at least those that were scored).
-        seconds: what fine-tuning and segmentation of this object took; None where it was not measured.
+        seconds: as in ``Seconds``; None where it was not measured.
         scores: J and F, frame by frame.
+        loading_seconds, video_seconds: the same; older versions did not measure them.
     """
 
     dataset: str
@@ -98,6 +98,17 @@ class ObjectResult:
     frames: int
     seconds: float | None
     scores: ObjectScores
+    loading_seconds: float | None = None
+    video_seconds: float | None = None
+
+    @property
+    def times(self) -> Seconds:
+        """What was measured."""
+        return {
+            "seconds": self.seconds,
+            "loading_seconds": self.loading_seconds,
+            "video_seconds": self.video_seconds,
+        }
 
 
 def object_rows(results: Iterable[ObjectResult], keys: Keys | None = None) -> list[ObjectRow]:
@@ -129,8 +140,7 @@ def object_rows(results: Iterable[ObjectResult], keys: Keys | None = None) -> li
                 "f_recall": f.recall,
                 "f_decay": f.decay,
                 "j_and_f": result.scores.j_and_f,
-                "seconds": result.seconds,
-                "fps": _per_second(result.frames, result.seconds),
+                **speed(result.frames, result.frames, result.times),
             }
         )
     return rows
@@ -151,8 +161,7 @@ def summarize(rows: Iterable[Row], by: Sequence[str] = ()) -> list[SummaryRow]:
 
     Returns:
         Rows with the columns ``by``, ``objects`` (count), for each of ``MEASURES`` the mean and, as ``<name>_se``, its
-        standard error over objects, ``frames``, ``seconds`` and ``fps`` (frames times objects per second, the paper's
-        FPS; None where any object has no time).
+        standard error over objects, ``frames``, times and speeds.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -185,11 +194,13 @@ def over_seeds(rows: Iterable[ObjectRow], by: Sequence[str]) -> list[ObjectRow]:
     for row in rows:
         values: Row = row
         groups.setdefault(tuple(values[key] for key in (*by, "dataset", "sequence", "object")), []).append(values)
-    means = ("frames", *MEASURES, "seconds")
-    return [
-        cast(ObjectRow, {**group[0], **{name: float(np.mean([row[name] for row in group])) for name in means}})
-        for group in groups.values()
-    ]
+    return [cast(ObjectRow, {**group[0], **_over_seeds(group)}) for group in groups.values()]
+
+
+def _over_seeds(rows: list[Row]) -> dict[str, Any]:
+    means = {name: float(np.mean([row[name] for row in rows])) for name in ("frames", *MEASURES)}
+    times = cast(Seconds, {name: mean([row[name] for row in rows]) for name in SECONDS})
+    return {**means, **speed(means["frames"], means["frames"], times)}
 
 
 def paired_difference(rows: Iterable[Row], others: Iterable[Row], measure: str = "j_and_f") -> tuple[float, float]:
@@ -217,12 +228,11 @@ def summary_columns(summary: Sequence[SummaryRow]) -> list[Column[SummaryRow]]:
         summary: rows of ``summarize``.
     """
     names = list(summary[0])[: list(summary[0]).index("objects")] if summary else []
-    columns = [_key_column(name, summary) for name in names if any(_value(row, name) is not None for row in summary)]
+    columns = [_key_column(name, summary) for name in names if _has(summary, name)]
     headings = ("J", "recall", "decay", "F", "recall", "decay")
     columns += [_share_column(heading, name) for heading, name in zip(headings, MEASURES[:-1], strict=True)]
     columns.append(Column("J&F", lambda row: percent(row, "j_and_f"), fold=False))
-    if any(row["fps"] is not None for row in summary):
-        columns.append(Column("FPS", lambda row: "-" if row["fps"] is None else f"{row['fps']:.2f}"))
+    columns += [_speed_column(heading, name) for heading, name in SPEEDS.items() if _has(summary, name)]
     columns.append(Column("objects", lambda row: str(row["objects"])))
     return columns
 
@@ -237,7 +247,15 @@ def _key_column(name: str, summary: Sequence[SummaryRow]) -> Column[SummaryRow]:
         value = _value(row, name)
         return "-" if value is None else str(value)
 
-    return Column(name.replace("_", " "), cell, is_text=isinstance(_value(summary[0], name), str))
+    return Column(name.removeprefix("learning_"), cell, is_text=isinstance(_value(summary[0], name), str))
+
+
+def _speed_column(heading: str, name: str) -> Column[SummaryRow]:
+    return Column(heading, lambda row: per_second(row, name))
+
+
+def _has(summary: Sequence[SummaryRow], name: str) -> bool:
+    return any(_value(row, name) is not None for row in summary)
 
 
 def _share_column(heading: str, name: str) -> Column[SummaryRow]:
@@ -254,6 +272,11 @@ def percent(row: Row, name: str) -> str:
     return f"{100 * row[name]:.1f}" if error is None else f"{100 * row[name]:.1f} ± {100 * error:.1f}"
 
 
+def per_second(row: Row, name: str) -> str:
+    """A speed of a row: ``2.50``, or ``-`` where nobody took the time."""
+    return "-" if row[name] is None else f"{row[name]:.2f}"
+
+
 def signed_percent(difference: tuple[float, float]) -> str:
     """A paired difference in percent, with its standard error: ``+1.0 ± 1.7``."""
     mean, error = difference
@@ -266,12 +289,4 @@ def _mean_over_objects(rows: list[Row]) -> dict[str, Any]:
         values = np.array([row[name] for row in rows])
         summary[name] = float(values.mean())
         summary[f"{name}_se"] = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    seconds = [row["seconds"] for row in rows]
-    summary["frames"] = sum(row["frames"] for row in rows)
-    summary["seconds"] = None if None in seconds else sum(seconds)
-    summary["fps"] = _per_second(summary["frames"], summary["seconds"])
-    return summary
-
-
-def _per_second(frames: float, seconds: float | None) -> float | None:
-    return frames / seconds if seconds else None
+    return {**summary, "frames": sum(row["frames"] for row in rows), **speed_of_objects(rows)}

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from eosvos.data.augment import transform_batch
 from eosvos.data.config import SPATIAL
+from eosvos.data.sequence import VOID
 from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream, generator
-from eosvos.learning.inner_loop import fine_tune, load_parameters
+from eosvos.learning.inner_loop import descend, fine_tune, load_parameters
 from eosvos.model.boxes import tight_box
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.segmentation.config import SegmentationConfig
@@ -127,8 +129,8 @@ def fine_tune_object(
     for step in range(adapted.steps, T):
         if time.perf_counter() - began >= time_budget:
             break
-        batch = _step_batch(adapted, config, seed, step)
-        adapted.diverged = not _take_steps(adapted.model, batch, rates, [step], draws)
+        losses = fine_tune(adapted.model, _step_batch(adapted, config, seed, step), rates, [step], draws)
+        adapted.diverged = not _is_finite(adapted.model, losses)
         if adapted.diverged:
             break
         adapted.steps = adapted.state = step + 1
@@ -154,16 +156,16 @@ def adapt_online(
 ) -> None:
     """Online adaptation before the frame at ``position``, where one is due.
 
-    The batch is the given frames as they are and the ``recent`` ones. Where the object was not seen in any of these the
-    state to start from stays as it is, but that the release learns from the given frames alone then; where the steps
-    diverge it is the fine-tuned one. Box propagation, too, starts anew.
+    It learns from the given frames as they are and the ``recent`` ones. Where the object was not seen in any of these
+    the state to start from stays as it is, but that the release learns from the given frames alone then; where the
+    steps diverge it is the fine-tuned one. Box propagation, too, starts anew.
 
     Args:
         adapted: changed in place.
         initialization: gives one tensor per trainable parameter, for ``online_reset`` "initialization".
         rates: learning rates, broadcastable to the model's parameters.
         position: of the next frame in the video.
-        config: interval, steps, reset, choice.
+        config: interval, steps, reset, choice, weight.
         seed: of all draws.
     """
     passed = position - adapted.start - 1
@@ -177,12 +179,33 @@ def adapt_online(
         load_parameters(adapted.model, initialization())
     seen = [frame for frame in adapted.recent if frame is not None]
     if seen or config.online_choice == "release":
-        batch = _batch(adapted.model, [*adapted.given, *seen])
+        loss = _online_loss(adapted, seen, config.online_first_weight)
         draws = Stream.ONLINE.ids(seed, adapted.id, position)
-        if not _take_steps(adapted.model, batch, rates, range(config.online_steps), draws):
+        losses = descend(adapted.model, loss, rates, range(config.online_steps), draws)
+        if not _is_finite(adapted.model, losses):
             load_parameters(adapted.model, adapted.fine_tuned)
             adapted.diverged_adaptations += 1
     adapted.adaptation_seconds += time.perf_counter() - began
+
+
+def _online_loss(
+    adapted: AdaptedObject, recent: Sequence[LabelledFrame], weight: float
+) -> Callable[[torch.Generator], Tensor]:
+    """Mean over the frames to learn from, where a given one counts ``weight`` times; one batch where that is 1."""
+    model, given = adapted.model, adapted.given
+    if weight == 1 or not recent:
+        return partial(model.loss, _batch(model, [*given, *recent]))
+    share = weight * len(given) / (weight * len(given) + len(recent))
+    batches = (share, _batch(model, given)), (1 - share, _batch(model, recent))
+    return lambda draws: torch.stack([part * model.loss(batch, draws) for part, batch in batches]).sum()
+
+
+def online_mask(probability: Tensor, config: SegmentationConfig) -> Tensor:
+    """What online adaptation takes for the object: (H, W) of probabilities -> uint8 as in a ``LabelledFrame``."""
+    mask = (probability >= config.online_threshold).to(torch.uint8)
+    if config.online_void is None:
+        return mask
+    return torch.where((mask == 0) & (probability >= config.online_void), VOID, mask)
 
 
 def remember(adapted: AdaptedObject, image: Tensor, mask: Tensor, position: int, config: SegmentationConfig) -> None:
@@ -193,7 +216,7 @@ def remember(adapted: AdaptedObject, image: Tensor, mask: Tensor, position: int,
     Args:
         adapted: changed in place.
         image: (3, h, w) uint8, the frame at the model's input size.
-        mask: (h, w) uint8, what was taken for the object.
+        mask: (h, w) uint8, ``online_mask`` at that size.
         position: of the frame in the video.
         config: interval, frames, choice.
     """
@@ -201,7 +224,8 @@ def remember(adapted: AdaptedObject, image: Tensor, mask: Tensor, position: int,
         return
     place = (position - adapted.start - 1) % config.online_interval
     if config.online_choice == "latest" or 1 <= place <= config.online_frames:
-        adapted.recent.append(LabelledFrame(image, mask) if mask.any() else None)
+        frame = LabelledFrame(image, mask)
+        adapted.recent.append(frame if frame.shown.any() else None)
 
 
 def _step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, step: int) -> Batch:
@@ -215,11 +239,8 @@ def _batch(model: MaskRCNN, frames: Sequence[LabelledFrame]) -> Batch:
     return model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
 
 
-def _take_steps(
-    model: MaskRCNN, batch: Batch, rates: list[Tensor], steps: Sequence[int], draws: tuple[int, ...]
-) -> bool:
-    """Inner steps, and whether they went well: losses and parameters are finite."""
-    losses = fine_tune(model, batch, rates, steps, draws)
+def _is_finite(model: MaskRCNN, losses: Sequence[float]) -> bool:
+    """Whether inner steps went well: losses and parameters are finite."""
     finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
     return finite and all(map(math.isfinite, losses))
 

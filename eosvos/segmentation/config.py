@@ -38,6 +38,13 @@ class SegmentationConfig:
     online_threshold: float = 0.5
     """A pixel is taken for the object in those frames where its probability is at least this; a frame without any is
     left out."""
+    online_void: float | None = None
+    """In those frames no loss looks at a pixel whose probability is at least this and below online_threshold: only what
+    is clearly object or clearly background is learned from (after OnAVOS, Voigtlaender and Leibe, BMVC 2017). None:
+    what is not object is background."""
+    online_first_weight: float = 1.0
+    """What the loss of the first frame weighs in an online adaptation, against 1 for each of those frames (OnAVOS leans
+    on the first frame, too)."""
 
     def __post_init__(self) -> None:
         if not (self.rate_scale > 0 and isfinite(self.rate_scale)):
@@ -57,6 +64,13 @@ class SegmentationConfig:
             )
         if not 0 < self.online_threshold < 1:
             raise ValueError(f"online_threshold: must be above 0 and below 1, got {self.online_threshold}")
+        if self.online_void is not None and not 0 < self.online_void < self.online_threshold:
+            raise ValueError(
+                f"online_void: must be above 0 and below online_threshold, {self.online_threshold}, "
+                f"got {self.online_void}"
+            )
+        if not (self.online_first_weight > 0 and isfinite(self.online_first_weight)):
+            raise ValueError(f"online_first_weight: must be above 0, got {self.online_first_weight}")
 
 
 FINE_TUNING = ("rate_scale", "input_scale", "transforms")

@@ -31,11 +31,16 @@ class SegmentedFrame:
         boxes: object id -> x0, y0, x1, y1 of its detection in pixels of the video, for the objects that were seen;
             of objects whose mask is given in this frame there is none.
         scores: object id -> score of that detection.
+        seconds: on the clock from asking for the frame to this mask of it, but for fine-tuning: reading, resizing,
+            adaptation and segmentation of all objects, merging.
+        loading_seconds: those of reading and resizing the frame.
     """
 
     mask: Tensor
     boxes: Mapping[int, tuple[float, ...]]
     scores: Mapping[int, float]
+    seconds: float = 0.0
+    loading_seconds: float = 0.0
 
 
 def merge(predictions: Iterable[tuple[int, Prediction]], size: tuple[int, int]) -> SegmentedFrame:

@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,7 +19,14 @@ from eosvos.learning.optimization import Optimization
 from eosvos.model.boxes import jittered_boxes, scale_box, tight_box
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.roi_heads import PASTINGS
-from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, adapt_online, fine_tune_object, remember
+from eosvos.segmentation.adaptation import (
+    AdaptedObject,
+    FineTuner,
+    adapt_online,
+    fine_tune_object,
+    online_mask,
+    remember,
+)
 from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
 from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
 
@@ -92,7 +100,8 @@ class OneShotSegmenter:
         earlier, alive = dict(adapted), dict[int, AdaptedObject]()
         size: tuple[int, int] = (0, 0)
         position = -1
-        for position, image in enumerate(frames):
+        for position, (image, reading) in enumerate(_timed(frames)):
+            asked = time.perf_counter() - reading
             frame_size = (image.shape[1], image.shape[2])
             size = size if position else frame_size
             if frame_size != size:
@@ -101,6 +110,7 @@ class OneShotSegmenter:
                     "export all frames at one size"
                 )
             small = resize(image, *self._sides)
+            loading = time.perf_counter() - asked
             given = _split(masks[position], position, size) if position in masks else {}
             if not alive and not given and position == max(masks):
                 raise BadInput(f"{_mask_of(position)} has no object; draw at least one value above 0 into it")
@@ -116,8 +126,11 @@ class OneShotSegmenter:
                         "learning rates or the number of steps"
                     )
                 alive[object_id] = adapted[object_id] = new
+            fine_tuning = time.perf_counter() - began
             objects = [alive[object_id] for object_id in sorted(alive)]
-            yield merge(self._predictions(objects, small, size, given, position, rates), size)
+            merged = merge(self._predictions(objects, small, size, given, position, rates), size)
+            seconds = time.perf_counter() - asked - fine_tuning
+            yield replace(merged, seconds=seconds, loading_seconds=loading)
         if position >= 0 and max(masks) > position:
             raise BadInput(f"{_mask_of(max(masks))} is beyond the video, which has {position + 1} frames")
 
@@ -180,7 +193,7 @@ class OneShotSegmenter:
         input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
         adapted.box = None if box is None else scale_box(box, size, input_size)
         if self.config.online_interval:
-            mask = resize_mask((probability >= self.config.online_threshold).to(torch.uint8), *self._sides)
+            mask = resize_mask(online_mask(probability, self.config), *self._sides)
             remember(adapted, small, mask, position, self.config)
 
     def _begin(
@@ -214,6 +227,18 @@ class OneShotSegmenter:
 
     def _initialization(self, model: MaskRCNN) -> list[Tensor]:
         return [self.optimization.initialization[name].to(self.device) for name, _ in model.named_parameters()]
+
+
+def _timed(frames: Iterable[Tensor]) -> Iterator[tuple[Tensor, float]]:
+    """Each frame with the seconds that it took to come."""
+    source = iter(frames)
+    while True:
+        began = time.perf_counter()
+        try:
+            image = next(source)
+        except StopIteration:
+            return
+        yield image, time.perf_counter() - began
 
 
 def _split(mask: Tensor, position: int, size: tuple[int, int]) -> dict[int, Tensor]:

@@ -18,6 +18,7 @@ from eosvos.errors import BadInput
 from eosvos.figures.clip_pictures import ClipSheet, OverlayVideo
 from eosvos.figures.overlay import overlay
 from eosvos.files import locked, write_whole
+from eosvos.metrics.speed import Seconds, speed
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.one_shot import OneShotSegmenter
 
@@ -147,8 +148,8 @@ def segment_clip(
         reporting: what the JSON file says of the run, and who is told how far it is.
 
     Returns:
-        what the JSON file holds: ``seconds``, per object and for the whole, ``objects``, ``frames`` with boxes and
-        scores.
+        what the JSON file holds: ``seconds``, per object and for the whole, ``fps`` and ``video_fps`` as in ``Speed``,
+        ``objects``, ``frames`` with boxes and scores.
 
     Raises:
         BadInput, FloatingPointError: as ``OneShotSegmenter.segment``; ``out`` stays as it was.
@@ -156,12 +157,14 @@ def segment_clip(
     with _partial(out) as partial:
         began = time.perf_counter()
         source = _Source(clip.read())
+        loading = following = 0.0
         adapted: dict[int, AdaptedObject] = {}
         frames: list[dict[str, Any]] = []
         sheet, output = ClipSheet(), 0.0
         with OverlayVideo(partial / OVERLAY, clip.size) as video:
             for result in segmenter.segment(source, masks, T, time_budget, adapted, on_step=reporting.on_step):
                 start, frame = time.perf_counter(), source.frame
+                loading, following = loading + result.loading_seconds, following + result.seconds
                 (partial / MASKS / f"{frame.name}.png").write_bytes(encode_mask(result.mask))
                 painted = overlay(frame.image, result.mask)
                 video.add(painted, frame.time)
@@ -174,7 +177,8 @@ def segment_clip(
         output += time.perf_counter() - start
         report = {
             **reporting.facts,
-            "seconds": _seconds(adapted, source.seconds, output, time.perf_counter() - began),
+            "seconds": _seconds(adapted, loading, output, time.perf_counter() - began),
+            **_speeds(adapted, len(frames), loading, following),
             "objects": {str(one.id): _describe(one) for one in adapted.values()},
             "frames": frames,
         }
@@ -194,29 +198,39 @@ def _describe(adapted: AdaptedObject) -> dict[str, Any]:
     }
 
 
-def _seconds(adapted: Mapping[int, AdaptedObject], source: float, output: float, total: float) -> dict[str, float]:
-    """Seconds by part; ``other`` is resizing, merging and whatever else is not one object's."""
+def _seconds(adapted: Mapping[int, AdaptedObject], loading: float, output: float, total: float) -> dict[str, float]:
+    """Seconds by part; ``input`` is reading and resizing, ``other`` merging and whatever else is not one object's."""
     parts = {
         "fine_tuning": sum(one.fine_tuning_seconds for one in adapted.values()),
         "adaptation": sum(one.adaptation_seconds for one in adapted.values()),
         "inference": sum(one.segmentation_seconds for one in adapted.values()),
-        "input": source,
+        "input": loading,
         "output": output,
     }
     return parts | {"other": total - sum(parts.values()), "total": total}
 
 
+def _speeds(
+    adapted: Mapping[int, AdaptedObject], frames: int, loading: float, following: float
+) -> dict[str, float | None]:
+    """As in ``Speed``, of a video whose frames took so many seconds to load, and in all, but for fine-tuning."""
+    times: Seconds = {
+        "seconds": sum(one.seconds for one in adapted.values()),
+        "loading_seconds": loading * len(adapted),
+        "video_seconds": following + sum(one.fine_tuning_seconds for one in adapted.values()),
+    }
+    speeds = speed(frames * len(adapted), frames, times)
+    return {"fps": speeds["fps"], "video_fps": speeds["video_fps"]}
+
+
 class _Source(Iterator[Tensor]):
-    """The images of a clip; remembers the last frame, and the seconds that reading took."""
+    """The images of a clip; remembers the last frame."""
 
     frame: ClipFrame
 
     def __init__(self, frames: Iterator[ClipFrame]) -> None:
         self._frames = frames
-        self.seconds = 0.0
 
     def __next__(self) -> Tensor:
-        start = time.perf_counter()
         self.frame = next(self._frames)
-        self.seconds += time.perf_counter() - start
         return self.frame.image

@@ -10,8 +10,11 @@ from eosvos.metrics.sequence_scores import ObjectScores
 from eosvos.metrics.table import ObjectResult
 
 SCORES = ObjectScores(1, (1, 2), (0.5, 0.25), (0.75, 1.0))
+OBJECT = ObjectResult("davis2017", "bear", 4, 1.5, SCORES, 0.25, 2.0)
 RESULTS = [
-    SequenceResult("bear", FineTuning(rate, T), (ObjectResult("davis2017", "bear", 4, 1.5, SCORES),), T == 3, 7)
+    SequenceResult(
+        "bear", FineTuning(rate, T), (ObjectResult("davis2017", "bear", 4, 1.5, SCORES, 0.25, 2.0),), T == 3, 7
+    )
     for rate, T in ((None, 0), (0.01, 3))
 ]
 MASKS = [[b"one", b"two"], [b"three", b"four"]]
@@ -49,11 +52,17 @@ def test_the_format_of_the_file(tmp_path: Path) -> None:
         "diverged": True,
         "computed_steps": 7,
     }
-    del written["results"][0]["computed_steps"]  # which the first versions did not have
+    del written["results"][0]["computed_steps"]  # which the first versions did not have, nor these times:
+    for name in ("loading_seconds", "video_seconds"):
+        del written["results"][0]["objects"][0][name]
     (tmp_path / "journal" / "bear.json").write_text(json.dumps(written))
     found = journal.entry("bear")
     assert found is not None
     assert [result.computed_steps for result in found.results] == [0, 7]
+    assert [one.times for result in found.results for one in result.objects] == [
+        {"seconds": 1.5, "loading_seconds": None, "video_seconds": None},
+        {"seconds": 1.5, "loading_seconds": 0.25, "video_seconds": 2.0},
+    ]
 
 
 def test_fine_tunings_have_different_folders() -> None:

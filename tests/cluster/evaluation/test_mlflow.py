@@ -19,7 +19,7 @@ from eosvos.data.parquet import open_dataset
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import load, save
 
-MEASURES = ("j_mean", "f_mean", "j_and_f", "fps")
+MEASURES = ("j_mean", "f_mean", "j_and_f", "fps", "video_fps")
 TABLES = {f"{name}.{ending}" for name in ("objects", "sequences", "summary") for ending in ("csv", "parquet")}
 FIGURES = {"best.png", "worst.png"} | {
     f"{name}.{ending}" for name in ("accuracy_speed", "over_steps", "per_frame") for ending in ("png", "svg")

@@ -96,7 +96,7 @@ def test_a_setting_is_stopped_where_another_beats_it_at_the_rung(folder: Path, s
         for entry in entries[:RUNG]:
             for one in entry["results"][0]["objects"]:
                 scores[setting.name] += [(np.mean(one["scores"]["j"]) + np.mean(one["scores"]["f"])) / 2]
-                seconds[setting.name] += one["seconds"]
+                seconds[setting.name] += one["seconds"] + one["loading_seconds"]
     for row in swept.rows:
         beaten = any(
             seconds[other] <= seconds[row["name"]] and clearly_better(scores[other], scores[row["name"]])

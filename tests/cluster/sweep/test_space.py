@@ -28,6 +28,10 @@ def test_what_changes_nothing_makes_no_difference() -> None:
         Setting(5, SegmentationConfig()),
     ]
     assert len(found) == 3 + 2 * 2 * 2
+    confident = Space(online_interval=(0, 4), online_void=(None, 0.2, 0.6), online_first_weight=(1.0, 3.0))
+    pairs = {(one.segmentation.online_void, one.segmentation.online_first_weight) for one in settings(confident)}
+    assert pairs == set(product((None, 0.2), (1.0, 3.0)))  # 0.6 is above the threshold
+    assert len(settings(confident)) == 1 + 4
 
 
 def test_what_contradicts_itself_is_left_out() -> None:

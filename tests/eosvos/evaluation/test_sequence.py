@@ -20,6 +20,7 @@ from eosvos.evaluation.results import FineTuning, check_scored
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load
 from eosvos.metrics.sequence_scores import score_sequence
+from eosvos.metrics.speed import SECONDS
 from eosvos.packaged import CHECKPOINT
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
@@ -52,7 +53,11 @@ def test_each_fine_tuning_is_as_on_its_own(sequence: Sequence) -> None:
     scores = score_sequence(alone, truths, [one.scores.object_id for one in results[-1].objects], sequence.name)
     assert [one.scores for one in results[-1].objects] == list(scores)
     assert results[-1].j_and_f == pytest.approx(sum(score.j_and_f for score in scores) / len(scores))
-    assert all(one.seconds > 0 for one in results[-1].objects if one.seconds is not None)
+    times = [one.times for one in results[-1].objects]
+    assert all(one["seconds"] > 0 for one in times if one["seconds"] is not None)
+    assert len({(one["loading_seconds"], one["video_seconds"]) for one in times}) == 1  # of the video they are all in
+    of_objects, loading, video = (sum(one[name] or 0 for one in times) for name in SECONDS)
+    assert 0 < of_objects + loading / objects < video / objects
 
 
 def test_frames_and_masks_are_not_kept(sequence: Sequence) -> None:

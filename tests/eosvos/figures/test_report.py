@@ -38,7 +38,12 @@ def rows(rate: float | None = None, dataset: str = "davis", seconds: float | Non
         for row in object_rows(
             [
                 ObjectResult(
-                    dataset, name, 4, seconds, ObjectScores(number, (1, 2), (value - T / 100,) * 2, (value,) * 2)
+                    dataset,
+                    name,
+                    4,
+                    seconds,
+                    ObjectScores(number, (1, 2), (value - T / 100,) * 2, (value,) * 2),
+                    *(None if seconds is None else one for one in (0.5, 3.2)),
                 )
             ],
             {"learning_rate": rate, "T": T},
@@ -102,13 +107,14 @@ class Page(HTMLParser):
 def test_tables_say_what_the_rows_say() -> None:
     page = Page(html(report(rows())))
     summary, sequences, configuration = page.tables
-    assert summary[0] == ["", "J", "J recall", "J decay", "F", "F recall", "F decay", "J&F", "FPS", "Objects"]
+    measures = ["J", "J recall", "J decay", "F", "F recall", "F decay", "J&F"]
+    assert summary[0] == ["", *measures, "FPS", "video FPS", "Objects"]
     assert [row[0] for row in summary[1:]] == ["T = 0", "T = 10"]
     # Four objects: 90, 40, 60, 70.
     error = 100 * np.std([0.9, 0.4, 0.6, 0.7], ddof=1) / 2
     assert summary[1][1] == f"65.0 ± {error:.1f}"
     assert summary[2][7] == f"60.0 ± {error:.1f}"
-    assert summary[1][8:] == ["2.00", "4"]
+    assert summary[1][8:] == ["1.60", "1.25", "4"]
     assert sequences == [
         ["Sequence", "Objects", "T = 0", "T = 10"],
         ["pigs", "2", "50.0", "45.0"],

@@ -23,7 +23,8 @@ from eosvos.tables import terminal_text
 
 def result(sequence: str, object_id: int, j: float, f: float, seconds: float | None = 2.0) -> ObjectResult:
     scores = ObjectScores(object_id, (1, 2, 3), (j, j, j), (f, f, f))
-    return ObjectResult("davis2017", sequence, frames=5, seconds=seconds, scores=scores)
+    loading, video = (None, None) if seconds is None else (0.5, 6.0)
+    return ObjectResult("davis2017", sequence, 5, seconds, scores, loading, video)
 
 
 RESULTS = [result("a", 1, 0.9, 0.7), result("a", 2, 0.6, 0.6), result("b", 1, 0.3, 0.2)]
@@ -66,7 +67,7 @@ def test_one_row_per_object() -> None:
     assert [(row["sequence"], row["object"]) for row in rows] == [("a", 1), ("a", 2), ("b", 1)]
     assert list(rows[0])[:7] == ["label", "T", "dataset", "sequence", "object", "frames", "scored_frames"]
     assert rows[0]["j_and_f"] == pytest.approx(0.8)
-    assert (rows[0]["frames"], rows[0]["scored_frames"], rows[0]["fps"]) == (5, 3, 2.5)
+    assert (rows[0]["frames"], rows[0]["scored_frames"], rows[0]["fps"]) == (5, 3, 2.0)
 
 
 def test_means_are_over_objects() -> None:
@@ -75,7 +76,8 @@ def test_means_are_over_objects() -> None:
     assert summary["j_mean"] == pytest.approx(0.6)  # over sequences it would be 0.525
     assert summary["j_mean_se"] == pytest.approx(0.3 / 3**0.5)
     assert summary["j_recall"] == pytest.approx(2 / 3)
-    assert summary["fps"] == pytest.approx(15 / 6)
+    assert (summary["seconds"], summary["loading_seconds"]) == (6.0, 1.5)
+    assert summary["fps"] == pytest.approx(15 / 7.5)
     assert {f"{name}_se" for name in MEASURES} <= set(summary)
 
 
@@ -94,8 +96,7 @@ def test_comparison_across_steps_and_labels() -> None:
 
 def test_a_time_that_nobody_took_is_no_time() -> None:
     (summary,) = summarize(object_rows([*RESULTS, result("c", 1, 0.5, 0.5, seconds=None)]))
-    assert summary["seconds"] is None
-    assert summary["fps"] is None
+    assert {summary[name] for name in ("seconds", "loading_seconds", "video_seconds", "fps", "video_fps")} == {None}
 
 
 def _printed(summary: list[Any], title: str, width: int) -> list[str]:
@@ -105,14 +106,21 @@ def _printed(summary: list[Any], title: str, width: int) -> list[str]:
 def test_summary_as_a_table() -> None:
     """DAVIS's columns: mean, recall and decay of J and of F."""
     rows = object_rows(RESULTS, {"label": "meta", "T": 10}) + object_rows(RESULTS[:1], {"label": "parent", "T": 0})
-    title, headings, _, *lines = _printed(summarize(rows, by=("label", "T")), "DAVIS 2017", 90)
+    title, headings, _, *lines = _printed(summarize(rows, by=("label", "T")), "DAVIS 2017", 100)
     assert title.strip() == "DAVIS 2017"
     measured = ["J", "recall", "decay", "F", "recall", "decay", "J&F"]
-    assert headings.split() == ["label", "T", *measured, "FPS", "objects"]
+    assert headings.split() == ["label", "T", *measured, "FPS", "video", "FPS", "objects"]
     assert [line.split() for line in lines if line.strip()] == [
-        ["meta", "10", "60.0", "66.7", "0.0", "50.0", "66.7", "0.0", "55.0", "±", "16.1", "2.50", "3"],
-        ["parent", "0", "90.0", "100.0", "0.0", "70.0", "100.0", "0.0", "80.0", "2.50", "1"],
+        ["meta", "10", "60.0", "66.7", "0.0", "50.0", "66.7", "0.0", "55.0", "±", "16.1", "2.00", "0.83", "3"],
+        ["parent", "0", "90.0", "100.0", "0.0", "70.0", "100.0", "0.0", "80.0", "2.00", "0.83", "1"],
     ]
+
+
+def test_numbers_are_whole_on_a_small_terminal() -> None:
+    rows = object_rows(RESULTS, {"learning_rate": 0.001, "T": 10})
+    _, *lines = _printed(summarize(rows, by=("learning_rate", "T")), "DAVIS 2017", 80)
+    *_, last = (line for line in lines if line.strip())
+    assert " ".join(last.split()) == "0.001 10 60.0 66.7 0.0 50.0 66.7 0.0 55.0 ± 16.1 2.00 0.83 3"
 
 
 def test_summary_without_what_nobody_took() -> None:
@@ -131,6 +139,7 @@ def test_seeds_are_averaged_object_by_object() -> None:
     assert [(row["sequence"], row["object"]) for row in merged] == [("a", 1), ("a", 2), ("b", 1)]
     assert [row["j_mean"] for row in merged] == pytest.approx([0.7, 0.6, 0.4])
     assert [row["seconds"] for row in merged] == [3.0, 2.0, 2.0]
+    assert [row["fps"] for row in merged] == pytest.approx([5 / 3.5, 2.0, 2.0])
     (summary,) = summarize(merged)
     assert summary["objects"] == 3  # and not six: an object counts once in the standard error
 

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from eosvos.data.sequence import VOID
 from eosvos.data.warps import LabelledFrame
-from eosvos.draws import Stream
+from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.learning.optimization import Optimization
-from eosvos.segmentation.adaptation import AdaptedObject, adapt_online, remember
+from eosvos.model.boxes import tight_box
+from eosvos.segmentation.adaptation import AdaptedObject, adapt_online, online_mask, remember
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.merging import SegmentedFrame
 from eosvos.segmentation.one_shot import OneShotSegmenter
@@ -79,6 +81,64 @@ def test_online_adaptation_takes_the_frames_that_were_segmented(optimization: Op
         assert all_equal(adapted[1].fine_tuned, states[0])
     assert all_equal(states[0], states[1])
     assert not all_equal(states[0], states[2])
+
+
+def test_what_is_neither_clearly_object_nor_background_is_void() -> None:
+    probability = torch.tensor([[0.0, 0.19, 0.2, 0.49, 0.5, 0.69, 0.7, 1.0]])
+    masks = {
+        config: online_mask(probability, config).tolist()
+        for config in (ONLINE, replace(ONLINE, online_void=0.2), replace(ONLINE, online_void=0.2, online_threshold=0.7))
+    }
+    assert list(masks.values()) == [
+        [[0, 0, 0, 0, 1, 1, 1, 1]],
+        [[0, 0, VOID, VOID, 1, 1, 1, 1]],
+        [[0, 0, VOID, VOID, VOID, VOID, 1, 1]],
+    ]
+
+
+def test_doubtful_pixels_of_past_frames_are_ignored(optimization: Optimization, video: Video) -> None:
+    """They are void at the model's input size, the box is of the sure pixels, and a frame without any is left out."""
+    first, nothing = (video[1] > 0).to(torch.uint8), torch.zeros(SIZE)
+    doubtful, sure = nothing.clone(), nothing.clone()
+    doubtful[10:60, 20:90] = sure[10:60, 20:90] = 0.3
+    sure[20:50, 30:70] = 0.9
+    config = replace(ONLINE, online_void=0.2)
+    adapted: dict[int, AdaptedObject] = {}
+    maps = {(1, 1): doubtful, (2, 1): sure, (3, 1): sure}
+    list(FakedSegmenter(optimization, maps, config).segment(video[0], {0: first}, 0, adapted=adapted))
+    frame = adapted[1].recent[-1]
+    assert frame is not None
+    assert set(frame.mask.unique().tolist()) == {0, 1, VOID}
+    assert (frame.mask == VOID).sum() > frame.shown.sum()
+    (target,) = optimization.model().batch([frame.image], [frame.mask]).targets
+    box = tight_box(frame.shown)
+    assert box is not None
+    assert torch.equal(target["boxes"], box[None])
+    assert torch.equal(target["masks"][0, : frame.mask.shape[0], : frame.mask.shape[1]], frame.mask)
+    maps = dict.fromkeys(maps, doubtful)
+    list(FakedSegmenter(optimization, maps, config).segment(video[0], {0: first}, 0, adapted=adapted))
+    assert list(adapted[1].recent) == [None, None]
+
+
+@pytest.mark.parametrize("weight", [0.5, 3.0])
+def test_the_first_frame_may_weigh_more(optimization: Optimization, video: Video, weight: float) -> None:
+    """A step is that of automatic differentiation on the mean of the frames, in which the first counts so often."""
+    config = replace(ONLINE, online_interval=2, online_steps=1, online_first_weight=weight)
+    (target,) = adapt(OneShotSegmenter(optimization, config), (video[0], (video[1] > 0).to(torch.uint8)), 1).values()
+    (given,), rates = target.given, optimization.fine_tuning_rates()
+    recent = [LabelledFrame(given.image.roll(p, dims=2), given.mask.roll(p, dims=1)) for p in (5, 9)]
+    target.recent.extend(recent)
+    model = optimization.model()
+    load_parameters(model, target.fine_tuned)
+    draws = generator(*Stream.ONLINE.ids(0, 1, 3), 0)
+    of_given = model.loss(model.batch([given.image], [given.mask]), draws)
+    of_recent = model.loss(model.batch([one.image for one in recent], [one.mask for one in recent]), draws)
+    ((weight * of_given + 2 * of_recent) / (weight + 2)).backward()
+    adapt_online(target, lambda: [], rates, 3, config, 0)
+    for adapted, start, rate in zip(target.model.parameters(), model.parameters(), rates, strict=True):
+        assert start.grad is not None
+        torch.testing.assert_close(adapted, (start - rate * start.grad).detach(), rtol=1e-5, atol=1e-7)
+    assert not all_equal(target.fine_tuned, list(target.model.parameters()))
 
 
 def test_where_the_object_is_in_no_recent_frame_the_release_learns_from_the_first_alone(

@@ -132,6 +132,10 @@ def test_the_truth_comes_out_as_it_went_in(
         sum(target["fine_tuning_seconds"] for target in written["objects"].values())
     )
     assert sum(value for name, value in seconds.items() if name != "total") <= seconds["total"]
+    own = seconds["fine_tuning"] + seconds["adaptation"] + seconds["inference"]
+    assert written["fps"] == pytest.approx(3 * 5 / (own + 3 * seconds["input"]))
+    # The clock of the whole video has all of that, once, and merging; the files are not in it.
+    assert own + seconds["input"] < 5 / written["video_fps"] < seconds["total"] - seconds["output"]
 
 
 def test_the_overlay_video_keeps_sizes_times_and_colours(
