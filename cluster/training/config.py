@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import tyro
 
-from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.data.config import AugmentationConfig, PlanConfig, Targets
 from eosvos.learning.config import Order, OuterConfig, RatesConfig
 from eosvos.model.config import ModelConfig
 from eosvos.paths import absolute_address, absolute_path
@@ -94,6 +94,11 @@ class Training(ABC):
         return None
 
     @property
+    def targets(self) -> Targets:
+        """Which objects of its frames are to be found."""
+        return "one"
+
+    @property
     def validation(self) -> ValidationSettings | None:
         """None where nothing is validated while the training runs."""
         return None
@@ -112,6 +117,15 @@ class ParentTraining(Training):
     """A parent's training."""
 
     job: ClassVar[str] = "parent_train"
+
+    parent_targets: Targets = "one"
+    """What is to be found in a frame. one: the task's object, the others are background; merged: all objects as a
+    single one, with one box and one mask (the paper's parent); instances: all objects, each with a box and a mask of
+    its own. Tasks and images are the same: with --draw image a frame comes once whatever its number of objects."""
+
+    @property
+    def targets(self) -> Targets:
+        return self.parent_targets
 
     def learner(self) -> "ParentLearner":
         from eosvos.learning.learner import ParentLearner  # late, so that a configuration is read without torch

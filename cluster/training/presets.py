@@ -1,9 +1,10 @@
 """Named configurations of trainings."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
-from cluster.training.config import MetaTraining, ParentTraining
+from cluster.training.config import MetaTraining, ParentTraining, Training
 from eosvos.data.config import AugmentationConfig, PlanConfig
 from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
@@ -36,10 +37,16 @@ PARENT: dict[str, ParentTraining] = {
 }
 """Of jobs/parent_train.py."""
 
+
+def _shared(parent: ParentTraining) -> dict[str, Any]:
+    """What every training has, as the parent has it."""
+    return {field.name: getattr(parent, field.name) for field in fields(Training)}
+
+
 META: dict[str, MetaTraining] = {
     "demo": MetaTraining(
         **{
-            **vars(PARENT["demo"]),
+            **_shared(PARENT["demo"]),
             "outer": OuterConfig(steps=140, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 25,
         },
@@ -49,7 +56,7 @@ META: dict[str, MetaTraining] = {
     ),
     "davis2016-small": MetaTraining(
         **{
-            **vars(PARENT["davis2016-small"]),
+            **_shared(PARENT["davis2016-small"]),
             "outer": OuterConfig(steps=300, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 10,
         },

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.training.config import MetaTraining, ParentTraining
+from cluster.training.config import MetaTraining, ParentTraining, Training
 from eosvos.config import to_dict
 
 
@@ -15,7 +15,7 @@ from eosvos.config import to_dict
 def config(training: MetaTraining, tmp_path: Path) -> Path:
     """The parent's part of a configuration that would work."""
     path = tmp_path / "mine.json"
-    parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
+    parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(Training)})
     path.write_text(json.dumps(to_dict(parent)))
     return path
 

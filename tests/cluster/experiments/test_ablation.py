@@ -15,7 +15,7 @@ from cluster.experiments.ablation_rows import AblationRow, choices, table_1
 from cluster.experiments.config import Ablation
 from cluster.tracking.run import RUN_FILE
 from cluster.training import progress
-from cluster.training.config import MetaTraining, ParentTraining
+from cluster.training.config import MetaTraining, ParentTraining, Training
 from cluster.training.presets import META, PARENT
 from eosvos.config import flattened, to_dict
 from eosvos.errors import BadInput
@@ -85,7 +85,7 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rate_choice, "WIDENINGS", 1)  # of a model that knows nothing no rate is best
-    parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
+    parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(Training)})
     parent = replace(parent, held_out=0.25)
     outer = replace(training.outer, steps=STEPS)
     meta = replace(training, held_out=0.25, validate_every=STEPS, validation_frames=3, outer=outer)
@@ -183,7 +183,7 @@ def test_the_same_time_is_counted_at_the_pace_of_most_steps() -> None:
 
 
 def test_a_rate_is_searched_for_on_held_out_sequences(training: MetaTraining, tmp_path: Path) -> None:
-    parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
+    parent = ParentTraining(**{field.name: getattr(training, field.name) for field in fields(Training)})
     ablation = Ablation(*training.data, (0.001,))
     with pytest.raises(BadInput, match="--held-out: the parent's rate is searched for on held-out"):
         ablate([AblationRow("searched", None, 2, parent, None, BARE)], ablation, tmp_path / "out")

@@ -14,7 +14,7 @@ from cluster.experiments.config import Comparison
 from cluster.experiments.pair import Pair, fair_steps, finished_seeds, train_pair
 from cluster.experiments.rate_choice import wider_rates
 from cluster.training import progress
-from cluster.training.config import MetaTraining, ParentTraining
+from cluster.training.config import MetaTraining, ParentTraining, Training
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.errors import BadInput
@@ -57,7 +57,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _parent(training: MetaTraining) -> ParentTraining:
-    return ParentTraining(**{field.name: getattr(training, field.name) for field in fields(ParentTraining)})
+    return ParentTraining(**{field.name: getattr(training, field.name) for field in fields(Training)})
 
 
 @pytest.fixture(scope="module")
