@@ -1,4 +1,4 @@
-"""The fair comparison: parent, meta-training, a parent that trains as long as both; one table of the two."""
+"""The fair comparison: parent, meta-training, parents that train as long as both; one table of the best of each."""
 
 import json
 from dataclasses import dataclass, replace
@@ -18,8 +18,10 @@ DESCRIPTION = """Train and compare the meta-learned optimization with a parent o
 
 The parent has the same initial weights, stream, augmentation and held-out sequences, and as many steps as fill the time
 of parent and meta-training together and a tenth more at its usual pace; where it took less all the same, the table says
-so. Its last checkpoint counts, and its learning rate is chosen for each T on the held-out sequences. Of the
-meta-training the best checkpoint on those sequences counts. The same command again goes on where it was.
+so. On the held-out sequences its learning rate is chosen for each T, and so are its targets (one object, all as one, or
+all by themselves) and then its outer learning rate, for which each candidate is trained for the whole time: five to
+seven trainings for a seed. Of a training that is validated the best checkpoint there counts, of another the last one.
+The same command again goes on where it was.
 
 Example:
     python jobs/compare.py --preset davis2016-small --train-data runs/data/train --data runs/data/val --seeds 0 1 2
@@ -42,6 +44,9 @@ class Compare:
     """Numbers of fine-tuning steps."""
     rates: tuple[float, ...] = Comparison.rates
     """The parent's learning rates to choose from, widened until the best is not at an edge."""
+    outer_factors: tuple[float, ...] = Comparison.outer_factors
+    """The fair parent's outer learning rates to choose from beside its preset's, as multiples of that; widened, at most
+    twice, while the best is at an edge. With none the preset's is taken."""
     backbone_weights: str = ""
     """Initial weights instead of the preset's: coco, imagenet, none, or a safetensors file."""
 
@@ -51,6 +56,8 @@ class Compare:
         if max(self.T) < 1:
             raise ValueError(f"T: needs a value above 0, got {self.T}")
         check_different("rates", self.rates, positive=True)
+        if self.outer_factors:
+            check_different("outer_factors", self.outer_factors, positive=True)
 
 
 FREE = ("out", "seeds")
@@ -75,11 +82,13 @@ def main() -> None:
     parent, meta = trainings(preset, train_data, config.backbone_weights)
     check_weights(parent)
     with run_folder.claimed(out, config, free=FREE):
+        comparison = Comparison(
+            train_data, data, config.T, config.rates, config.outer_factors, segmentation=meta.segmentation
+        )
         pairs = [
-            train_pair(replace(parent, seed=seed), replace(meta, seed=seed), out / f"seed-{seed}")
+            train_pair(replace(parent, seed=seed), replace(meta, seed=seed), comparison, out / f"seed-{seed}")
             for seed in sorted({*config.seeds, *finished_seeds(out)})
         ]
-        comparison = Comparison(train_data, data, config.T, config.rates, meta.segmentation)
         compare(pairs, comparison, out / "comparison")
 
 

@@ -10,7 +10,7 @@ DESCRIPTION = """Meta-training on synthetic video, from nothing to a table. The 
 
 Examples:
     make demo
-    make demo FAIR=1      # beside it a parent that trained as long as parent and meta-training together
+    make demo FAIR=1      # beside it the best of five to seven parents that each trained as long as both: about an hour
 """
 
 
@@ -21,7 +21,8 @@ class Demo:
     out: Path = Path("runs/demo")
     """Folder of its data, runs and results."""
     fair: bool = False
-    """Add the fair comparison."""
+    """Add the fair comparison: five to seven trainings of a parent, each as long as parent and meta-training together,
+    about an hour on two cores."""
     package: Path | None = None
     """Also write the meta-learned checkpoint to this file in half precision: how the one in this package is made."""
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from cluster.evaluation.config import Evaluation, Subject
 from cluster.evaluation.driver import evaluate
 from cluster.experiments.ablation_rows import AblationRow
-from cluster.experiments.ablation_table import AblationResult, markdown_text, terminal_table
+from cluster.experiments.ablation_table import AblationResult, instance_norm_note, markdown_text, terminal_table
 from cluster.experiments.config import Ablation
-from cluster.experiments.rate_choice import chosen_rates
+from cluster.experiments.counted import counted
+from cluster.experiments.rate_choice import choose_rates
 from cluster.run_folder import CONFIG_FILE
 from cluster.tracking.logged_run import RunFacts, logged_run
 from cluster.tracking.run import Tracker, check_answers, tracking_uri
-from cluster.training import checkpoints, progress
-from cluster.training.config import MetaTraining, Training
+from cluster.training import progress
+from cluster.training.config import MetaTraining, ParentTraining, Training
 from cluster.training.driver import COMPLETE, train
 from eosvos.config import read_json, to_dict
 from eosvos.errors import BadInput
@@ -72,14 +73,19 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, folder: Path) -> lis
     folder.mkdir(parents=True, exist_ok=True)
     facts = RunFacts("ablation", folder.name, ablation, "", {"rows": str(len(rows))})
     results: list[AblationResult] = []
+    if note := instance_norm_note(rows):
+        log.warning("warning: %s", note)
     with logged_run(uri, folder, facts) as background:
         first: list[ObjectRow] = []
+        previous: list[ObjectRow] = []
         for number, row in enumerate(rows, 1):
             log.info("row %d of %d: %s", number, len(rows), row)
             outcomes = [_outcome(rows, row, seed, ablation, folder) for seed in ablation.seeds]
             merged = over_seeds([one for outcome in outcomes for one in outcome.objects], by=())
-            first = first or merged
-            results.append(_result(row, ablation.seeds, outcomes, paired_difference(merged, first)))
+            first, previous = first or merged, previous or merged
+            differences = paired_difference(merged, first), paired_difference(merged, previous)
+            results.append(_result(row, ablation.seeds, outcomes, *differences))
+            previous = merged
             background.do(partial(_log_row, result=results[-1], folder=folder / "rows" / row.folder))
         write_table([result.values for result in results], folder, "ablation")
         file = write_whole(folder / "ablation.md", markdown_text(results).encode())
@@ -91,7 +97,11 @@ def ablate(rows: Sequence[AblationRow], ablation: Ablation, folder: Path) -> lis
 
 
 def _result(
-    row: AblationRow, seeds: Sequence[int], outcomes: Sequence[_Outcome], to_first: tuple[float, float]
+    row: AblationRow,
+    seeds: Sequence[int],
+    outcomes: Sequence[_Outcome],
+    to_first: tuple[float, float],
+    to_previous: tuple[float, float],
 ) -> AblationResult:
     objects = [one for outcome in outcomes for one in outcome.objects]
     (scores,) = summarize(over_seeds(objects, by=()))
@@ -100,6 +110,7 @@ def _result(
         scores,
         tuple(rate for rate in dict.fromkeys(one["learning_rate"] for one in objects) if rate is not None),
         to_first,
+        to_previous,
         statistics.mean(outcome.outer_steps for outcome in outcomes),
         statistics.mean(outcome.training_seconds for outcome in outcomes),
         {seed: outcome.j_and_f for seed, outcome in zip(seeds, outcomes, strict=True)},
@@ -128,10 +139,11 @@ def _outcome(rows: Sequence[AblationRow], row: AblationRow, seed: int, ablation:
     single: tuple[float, ...] = ()
     if row.meta is None:
         searched = tuple(other.T for other in rows if other.meta is None)
-        search = out / f"search-{_model(row.parent)}"
+        search = out / f"search-{_parent(row.parent)}"
         (data,) = row.parent.data
-        chosen = chosen_rates(parent, data, searched, ablation.rates, search, row.segmentation)
-        checkpoint, single = parent, tuple(rate for rate, steps in chosen.items() if row.T in steps)
+        checkpoint = counted(row.parent, parent)
+        chosen = choose_rates(checkpoint, data, searched, ablation.rates, search, row.segmentation)
+        single = (chosen.rates[row.T],)
     else:
         training, run = replace(row.meta, seed=seed, parent=parent), _meta_folder(row.meta, out)
         if row.same_time:
@@ -140,8 +152,7 @@ def _outcome(rows: Sequence[AblationRow], row: AblationRow, seed: int, ablation:
             steps = _steps_of_same_time((training, run), reference)
             training = replace(training, outer=replace(training.outer, steps=steps))
             run = _same_time_folder(run)
-        last = train(training, run)
-        checkpoint = last.with_name(checkpoints.BEST) if row.meta.held_out > 0 else last
+        checkpoint = counted(training, train(training, run))
     # One evaluation for all T of a checkpoint, as later steps go on from earlier ones; a searched rate has its own.
     alike = [other.T for other in rows if replace(other, name=row.name, published=row.published, T=row.T) == row]
     evaluated = (row.T,) if single else tuple(sorted(alike))
@@ -159,6 +170,7 @@ def _parameters(row: AblationRow) -> dict[str, object]:
     """What tells the rows apart, for MLflow."""
     model = row.parent.model
     parameters: dict[str, object] = {"T": row.T, "normalization": model.normalization, "mask_loss": model.mask_loss}
+    parameters |= {"parent_targets": row.parent.parent_targets}
     if row.meta is not None:
         meta = row.meta
         parameters |= {"rate_level": meta.rates.rate_level, "order": meta.order, "multi_step": meta.multi_step}
@@ -170,8 +182,13 @@ def _model(training: Training) -> str:
     return f"{training.model.normalization}-{training.model.mask_loss}"
 
 
+def _parent(parent: ParentTraining) -> str:
+    targets = "" if parent.parent_targets == "one" else f"-{parent.parent_targets}"
+    return f"{_model(parent)}{targets}"
+
+
 def _parent_folder(row: AblationRow, out: Path) -> Path:
-    return out / f"parent-{_model(row.parent)}"
+    return out / f"parent-{_parent(row.parent)}"
 
 
 def _meta_folder(meta: MetaTraining, out: Path) -> Path:

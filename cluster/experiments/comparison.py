@@ -1,4 +1,4 @@
-"""The fair comparison: meta-learned against a parent that trained for as long, at its best rate for each T."""
+"""The fair comparison: meta-learned against the best parent that trained for as long, at its best rate for each T."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from cluster.evaluation.driver import evaluate
 from cluster.experiments.comparison_table import FAIR, META, AtT, at_each_T, markdown_text, terminal_table
 from cluster.experiments.config import Comparison
 from cluster.experiments.pair import Pair
-from cluster.experiments.rate_choice import chosen_rates
 from eosvos.files import write_whole
 from eosvos.metrics.table import ObjectRow, over_seeds, summarize, with_keys
 from eosvos.tables import write_table
@@ -42,12 +41,10 @@ def _evaluated(pair: Pair, comparison: Comparison, folder: Path) -> list[ObjectR
     """Rows of both of a pair on the data to report on."""
     learned = Evaluation(Subject(pair.meta, comparison.data), comparison.T, comparison.segmentation)
     rows = [_of(META, pair, row) for row in evaluate(learned, folder / "meta").rows]
-    at_rate = chosen_rates(
-        pair.fair, comparison.train_data, comparison.T, comparison.rates, folder / "choice", comparison.segmentation
-    )
-    for rate, steps in at_rate.items():
-        single = replace(learned, subject=Subject(pair.fair, comparison.data, learning_rate=(rate,)), T=steps)
-        rows += [_of(FAIR, pair, row) for row in evaluate(single, folder / f"fair-{rate:g}").rows]
+    fair = pair.fair
+    for rate, steps in fair.choice.by_rate(comparison.T).items():
+        single = replace(learned, subject=Subject(fair.checkpoint, comparison.data, learning_rate=(rate,)), T=steps)
+        rows += [_of(FAIR, pair, row) for row in evaluate(single, folder / f"{fair.name}-at-{rate:g}").rows]
     return rows
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cluster.experiments.fair_parent import Candidate
 from cluster.experiments.pair import Pair
+from cluster.training.checkpoints import BEST
 from eosvos.metrics.table import ObjectRow, SummaryRow, paired_difference, percent, signed_percent, summarize
 from eosvos.tables import Column, markdown, terminal_text
 
@@ -95,7 +97,7 @@ def markdown_text(pairs: Sequence[Pair], lines: Sequence[AtT]) -> str:
     return (
         f"{markdown(lines, WIDE)}\n\n{_notes(pairs, lines)} s: seconds per object, fine-tuning included.\n\n"
         "J&F of the meta-learned minus the fair parent's, with the paired standard error over objects:\n\n"
-        f"{markdown(lines, differences)}\n"
+        f"{markdown(lines, differences)}\n\n{_candidates(pairs)}\n"
     )
 
 
@@ -109,15 +111,55 @@ def _difference_to(T: int) -> Callable[[AtT], str]:
     return lambda line: signed_percent(line.to_fair[T])
 
 
+def _candidates(pairs: Sequence[Pair]) -> str:
+    """A table of all parents that trained for as long, and which of them is the fair one."""
+    rows = [(pair, candidate) for pair in pairs for candidate in pair.candidates]
+    columns: list[Column[tuple[Pair, Candidate]]] = [
+        Column("seed", lambda row: str(row[0].seed)),
+        Column("targets", lambda row: row[1].targets, is_text=True),
+        Column("outer rate", lambda row: f"{row[1].outer_rate:g}"),
+        Column("J&F, mean over T", lambda row: f"{100 * row[1].choice.score:.1f}"),
+        *(_at_T(T) for T in pairs[0].fair.choice.rates),
+        Column("minutes", lambda row: f"{row[1].seconds / 60:.1f}"),
+        Column("", lambda row: "the fair parent" if row[1] == row[0].fair else "", is_text=True),
+    ]
+    return (
+        "The parents that the fair one was chosen from, J&F on the held-out sequences with the best rate at each T:\n\n"
+        f"{markdown(rows, columns)}"
+    )
+
+
+def _at_T(T: int) -> Column[tuple[Pair, Candidate]]:  # noqa: N802
+    def cell(row: tuple[Pair, Candidate]) -> str:
+        choice = row[1].choice
+        return f"{100 * choice.j_and_f[T]:.1f} ({choice.rates[T]:g})"
+
+    return Column(f"T={T}", cell)
+
+
+def _chosen(pair: Pair) -> str:
+    """What the fair parent is, and what the others would have been: ``merged, outer rate 0.001: 61.2 (one 60.0)``."""
+    fair = pair.fair
+    others = [
+        f"{other.targets}{'' if other.outer_rate == fair.outer_rate else f' {other.outer_rate:g}'} "
+        f"{100 * other.choice.score:.1f}"
+        for other in pair.candidates
+        if other != fair
+    ]
+    return f"{fair.targets}, outer rate {fair.outer_rate:g}: {100 * fair.choice.score:.1f} ({', '.join(others)})"
+
+
 def _notes(pairs: Sequence[Pair], lines: Sequence[AtT]) -> str:
     times = "; ".join(
         f"seed {pair.seed}: {pair.meta_seconds / 60:.1f} min of parent and meta-training, "
-        f"{pair.fair_seconds / 60:.1f} min of fair parent"
-        + (" (LESS: not a fair comparison)" if pair.fair_seconds < pair.meta_seconds else "")
+        f"{pair.fair.seconds / 60:.1f} min of fair parent"
+        + (" (LESS: not a fair comparison)" if pair.fair.seconds < pair.meta_seconds else "")
+        + f", {_chosen(pair)}"
         for pair in pairs
     )
+    counted = "best" if pairs[0].fair.checkpoint.name == BEST else "last"
     return (
         f"{lines[0].objects} objects, {len(pairs)} seed(s); percent, mean over objects and its standard error, each "
         "object's values averaged over the seeds first. Of the meta-training the best checkpoint on the held-out "
-        f"sequences, of the fair parent the last one. {times}."
+        f"sequences, of a parent the {counted} one; the fair parent has the highest J&F there, mean over T. {times}."
     )

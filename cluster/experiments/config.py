@@ -17,6 +17,9 @@ class Comparison:
     """Numbers of fine-tuning steps."""
     rates: tuple[float, ...] = (0.0001, 0.0003, 0.001, 0.003, 0.01)
     """The parent's learning rates to choose from at each T, widened until the best is not at an edge."""
+    outer_factors: tuple[float, ...] = (0.33, 3.0)
+    """The fair parent's outer learning rates to choose from beside its preset's, as multiples of that; widened, at most
+    twice, while the best is at an edge."""
     segmentation: SegmentationConfig = SegmentationConfig()
     """Test time of both."""
 

@@ -90,8 +90,8 @@ def demo(folder: Path, fair: bool = False) -> Path:
     log.info("pictures: %s", folder / SHEET)
     if fair:
         log.info("fair comparison")
-        pair = train_pair(parent_training, meta_training, folder)
         comparison = Comparison(data["train"], held, STEPS, segmentation=segmentation)
+        pair = train_pair(parent_training, meta_training, comparison, folder)
         compare([pair], comparison, folder / "comparison")
     log.info("all runs: .venv/bin/mlflow ui --backend-store-uri %s", tracking_uri())
     return meta

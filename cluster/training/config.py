@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import tyro
 
 from eosvos.config import check_different
-from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.data.config import AugmentationConfig, PlanConfig, Targets
 from eosvos.learning.config import Order, OuterConfig, RatesConfig
 from eosvos.model.config import ModelConfig
 from eosvos.paths import absolute_address, absolute_path
@@ -108,6 +108,11 @@ class Training(ABC):
         return None
 
     @property
+    def targets(self) -> Targets:
+        """Which objects of its frames are to be found."""
+        return "one"
+
+    @property
     def validation(self) -> ValidationSettings | None:
         """None where nothing is validated while the training runs."""
         if self.held_out == 0 or self.validate_every == 0:
@@ -147,6 +152,11 @@ class ParentTraining(Training):
 
     job: ClassVar[str] = "parent_train"
 
+    parent_targets: Targets = "one"
+    """What is to be found in a frame. one: the task's object, the others are background; merged: all objects as a
+    single one, with one box and one mask (the paper's parent); instances: all objects, each with a box and a mask of
+    its own. Tasks and images are the same: with --draw image a frame comes once whatever its number of objects."""
+
     validation_T: int = 5
     """Fine-tuning steps after which a parent is validated ..."""
     validation_rates: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01)
@@ -160,6 +170,10 @@ class ParentTraining(Training):
 
     def fine_tuning(self) -> tuple[int, tuple[float, ...]]:
         return self.validation_T, self.validation_rates
+
+    @property
+    def targets(self) -> Targets:
+        return self.parent_targets
 
     def learner(self) -> "ParentLearner":
         from eosvos.learning.learner import ParentLearner  # late, so that a configuration is read without torch

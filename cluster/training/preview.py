@@ -22,7 +22,7 @@ PER_ROW = 2
 
 
 def draw_preview(training: Training, file: Path) -> Path:
-    """Writes a sheet of the first ``TASKS`` tasks: their frames to fine-tune on and to do well on, the target shown.
+    """Writes a sheet of the first ``TASKS`` tasks: their frames to fine-tune on and to do well on, with their masks.
 
     Raises:
         BadInput: data that cannot be used, a file that is not to be a PNG, or one that cannot be written.
@@ -34,9 +34,8 @@ def draw_preview(training: Training, file: Path) -> Path:
     config = stream_config(training, data)
     shown = []
     for task in islice(planned(data, config, 0, TASKS), TASKS):
-        frames = task_frames(
-            data.sequences, task, config.augmentation, config.seed, config.short_side, config.long_side
-        )
+        sides = config.short_side, config.long_side
+        frames = task_frames(data.sequences, task, config.augmentation, config.seed, *sides, config.targets)
         sequence, object_id, positions = task.target
         name = f"{data.names([sequence])[0]}, object {object_id}, frames {', '.join(map(str, positions))}"
         images = torch.cat((frames.train_images, frames.test_images))

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from cluster.session import DATA_TASK_CPUS
 from cluster.training.config import Training
 from eosvos.data.augment import TaskFrames, task_frames
-from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.data.config import AugmentationConfig, PlanConfig, Targets
 from eosvos.data.mixture import Mixture
 from eosvos.data.sequence import Sequence
 from eosvos.data.tasks import Donor, Task, plan, worker_tasks
@@ -29,7 +29,7 @@ SEGMENT_STEPS = 500
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """Which tasks, how augmented, at which size; of all sequences but those left out (places)."""
+    """Which tasks, how augmented, at which size, with which objects; of all sequences but those left out (places)."""
 
     plan: PlanConfig
     augmentation: AugmentationConfig
@@ -38,6 +38,7 @@ class StreamConfig:
     short_side: int
     long_side: int
     without: tuple[int, ...] = ()
+    targets: Targets = "one"
 
 
 def stream_config(training: Training, data: Mixture) -> StreamConfig:
@@ -50,6 +51,7 @@ def stream_config(training: Training, data: Mixture) -> StreamConfig:
         training.model.short_side,
         training.model.long_side,
         data.without(data.held_out(training.held_out, training.seed)),
+        training.targets,
     )
 
 
@@ -136,6 +138,7 @@ class _Maker:
                 config.seed,
                 config.short_side,
                 config.long_side,
+                config.targets,
             )
             packed.append(save({field.name: getattr(frames, field.name) for field in dataclasses.fields(frames)}))
         return rows.append_column("frames", pa.array(packed, pa.binary()))

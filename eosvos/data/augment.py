@@ -8,18 +8,18 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from eosvos.data.config import AugmentationConfig
+from eosvos.data.config import AugmentationConfig, Targets
 from eosvos.data.sequence import VOID, Sequence
 from eosvos.data.tasks import MIN_AREA, Task
 from eosvos.data.views import degraded, moved
-from eosvos.data.warps import MIN_REMAINING, TRIES, LabelledFrame, least_remaining, warp, warp_keeping_object
+from eosvos.data.warps import MIN_REMAINING, TARGET, TRIES, LabelledFrame, least_remaining, warp, warp_keeping_object
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 
 
 @dataclass(frozen=True)
 class TaskFrames:
-    """A task as the learner sees it: frames (N, 3, H, W) uint8, the target's masks (N, H, W) uint8, as in a frame."""
+    """A task as the learner sees it: frames (N, 3, H, W) uint8, masks (N, H, W) uint8, as in a ``LabelledFrame``."""
 
     train_images: Tensor
     train_masks: Tensor
@@ -28,11 +28,20 @@ class TaskFrames:
 
 
 def task_frames(
-    sequences: tuple[Sequence, ...], task: Task, config: AugmentationConfig, seed: int, short_side: int, long_side: int
+    sequences: tuple[Sequence, ...],
+    task: Task,
+    config: AugmentationConfig,
+    seed: int,
+    short_side: int,
+    long_side: int,
+    targets: Targets = "one",
 ) -> TaskFrames:
     """Reads, decodes and augments just the frames that ``task`` names.
 
-    The same (task, config, seed, sides) gives the same pixels anywhere: draws depend on (seed, epoch, index).
+    The same (task, config, seed, sides) gives the same pixels anywhere: draws depend on (seed, epoch, index). The
+    ``targets`` decide on the masks alone: no frame, warp or place is drawn for the sake of another object than the
+    task's. So of the others, what a warp moves out of the frame or a donor covers is not in the mask; a donor is an
+    object like them.
 
     Args:
         sequences: the dataset that the task's numbers refer to.
@@ -40,16 +49,17 @@ def task_frames(
         config: ranges.
         seed: of the training.
         short_side, long_side: frames are first resized to these, as by ``resize``.
+        targets: which objects the masks hold.
 
     Raises:
         BadInput: a frame that cannot be decoded, has no mask, or does not show the object that the task names.
     """
     rng = Stream.AUGMENTATION.numpy(seed, task.epoch, task.index)
-    look = _Look.draw(config, rng)
+    look, sides = _Look.draw(config, rng), (short_side, long_side)
     frames: list[LabelledFrame] = []
     for place, position in enumerate(task.frames):
-        hidden = place in task.hidden
-        frame = _read(sequences[task.sequence], position, task.object_id, hidden, short_side, long_side)
+        video, hidden = sequences[task.sequence], place in task.hidden
+        frame = _read(video, position, task.object_id, sides, hidden=hidden, with_others=targets != "one")
         if look.flip:
             frame = frame.flip()
         if task.is_still:
@@ -57,10 +67,11 @@ def task_frames(
         frame = warp_keeping_object(frame, config, rng, _least_visible(frame))
         if (donor := task.donor) is not None:
             source = sequences[donor.sequence]
-            pasted = _read(source, donor.frames[place], donor.object_id, False, short_side, long_side)
+            pasted = _read(source, donor.frames[place], donor.object_id, sides)
             frame = _paste(frame, pasted, donor.is_target, config, rng)
         image = look.apply(frame.image)
-        frames.append(LabelledFrame(degraded(image, config.views, rng) if task.is_still else image, frame.mask))
+        mask = _wanted(frame.mask, targets, donor is not None and donor.is_target)
+        frames.append(LabelledFrame(degraded(image, config.views, rng) if task.is_still else image, mask))
     train, test = frames[: task.train_frames], frames[task.train_frames :]
     return TaskFrames(
         torch.stack([frame.image for frame in train]),
@@ -175,17 +186,36 @@ class _Look:
 
 
 def _read(
-    video: Sequence, position: int, object_id: int, hidden: bool, short_side: int, long_side: int
+    video: Sequence,
+    position: int,
+    object_id: int,
+    sides: tuple[int, int],
+    *,
+    hidden: bool = False,
+    with_others: bool = False,
 ) -> LabelledFrame:
-    """A frame and the mask of an object that is in it, or is ``hidden``, at the model's input size."""
+    """A frame and the mask of an object that is in it, or is ``hidden``, at the model's input size (short, long)."""
     image, ids = video.frame(position)
     if ids is None or bool((ids == object_id).any()) == hidden:
         raise BadInput(
             f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} "
             f"{'is' if hidden else 'is not'} in its mask, though the index says otherwise; encode the dataset again"
         )
-    mask = torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8)
-    return LabelledFrame(resize(image, short_side, long_side), resize_mask(mask, short_side, long_side))
+    mask = resize_mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8), *sides)
+    others = {*torch.unique(ids).tolist()} - {0, VOID, object_id} if with_others else {}
+    for number, other in enumerate(sorted(others), TARGET + 1):
+        its = resize_mask((ids == other).to(torch.uint8), *sides)
+        mask = torch.where((its == 1) & ((mask == 0) | (mask == VOID)), number, mask)
+    return LabelledFrame(resize(image, *sides), mask)
+
+
+def _wanted(mask: Tensor, targets: Targets, target_is_pasted: bool) -> Tensor:
+    """A frame's mask with the objects that are to be found; void is where an object of the frame itself may be."""
+    if targets == "instances":
+        return mask
+    if targets == "merged":
+        return torch.where(mask == VOID, VOID, mask > 0).to(torch.uint8)
+    return torch.where(mask == VOID, 0 if target_is_pasted else VOID, mask == TARGET).to(torch.uint8)
 
 
 def _paste(
@@ -206,18 +236,22 @@ def _paste(
     for _ in range(TRIES):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         shift = (float(x) - centre[0], float(y) - centre[1])
-        warped = warp(donor, config, rng, shift, centre)
-        pasted = LabelledFrame(
-            torch.where(warped.shown, warped.image, frame.image),
-            warped.shown.to(torch.uint8) if donor_is_target else torch.where(warped.shown, 0, frame.mask),
-        )
+        pasted = _over(frame, warp(donor, config, rng, shift, centre), donor_is_target)
         visible = pasted.shown.sum()
         remains = donor_is_target or visible >= MIN_REMAINING * frame.shown.sum()
         if visible >= _least_visible(frame) and remains:
             return pasted
-    if donor_is_target:
-        return LabelledFrame(torch.where(donor.shown, donor.image, frame.image), donor.shown.to(torch.uint8))
-    return frame
+    return _over(frame, donor, donor_is_target) if donor_is_target else frame
+
+
+def _over(frame: LabelledFrame, donor: LabelledFrame, donor_is_target: bool) -> LabelledFrame:
+    """The frame with the donor's object over it, as one of the others, or as the target in place of the frame's own."""
+    other = min({*range(TARGET + 1, VOID)} - {*torch.unique(frame.mask).tolist()})
+    mask = torch.where(frame.shown, other, frame.mask) if donor_is_target else frame.mask
+    return LabelledFrame(
+        torch.where(donor.shown, donor.image, frame.image),
+        torch.where(donor.shown, TARGET if donor_is_target else other, mask),
+    )
 
 
 def _crop(frame: LabelledFrame, height: int, width: int) -> LabelledFrame:

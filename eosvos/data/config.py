@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Targets = Literal["one", "merged", "instances"]
+"""Which objects of a frame are to be found: the task's alone, all as one, or all, each by itself."""
+
 
 @dataclass(frozen=True)
 class PlanConfig:

@@ -1,4 +1,4 @@
-"""A frame with the mask of one object, and its affine warps: image and mask together."""
+"""A frame with its object and perhaps others, and its affine warps: image and mask together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig
 
+TARGET = 1
+"""In a mask, the object that a task is about."""
 MIN_REMAINING = 0.4
 """An object that is covered, or moved, keeps at least this share of its pixels."""
 TRIES = 10
@@ -19,11 +21,12 @@ TRIES = 10
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """A frame with the mask of one object.
+    """A frame with the mask of one object, and of others where they are to be found, too.
 
     Attributes:
         image: (3, H, W) uint8, RGB.
-        mask: (H, W) uint8, 1 on the object, else 0, and ``VOID`` where nobody knows.
+        mask: (H, W) uint8, ``TARGET`` on the object, another number on each of the others, else 0, and ``VOID`` where
+            nobody knows. The numbers of the others mean nothing in another frame.
     """
 
     image: Tensor
@@ -32,7 +35,7 @@ class LabelledFrame:
     @property
     def shown(self) -> Tensor:
         """(H, W) bool, where the object is for sure."""
-        return self.mask == 1
+        return self.mask == TARGET
 
     def flip(self) -> "LabelledFrame":
         """Left and right exchanged."""

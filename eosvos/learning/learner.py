@@ -117,7 +117,7 @@ class ParentLearner:
         return norms
 
     def gradient(self, model: MaskRCNN, learned: Learned, frames: TaskFrames, task: Task, step: int) -> TaskGradient:
-        """All frames of the task are learned from alike."""
+        """All frames of the task are learned from alike, with all objects that their masks hold."""
         images, masks = [*frames.train_images, *frames.test_images], [*frames.train_masks, *frames.test_masks]
         load_parameters(model, learned.initialization_views)
         batch = model.batch(images, masks, may_be_hidden=True)

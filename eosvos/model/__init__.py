@@ -1,1 +1,1 @@
-"""Mask R-CNN for one object: torchvision's, extended by subclassing."""
+"""Mask R-CNN for one class: torchvision's, extended by subclassing."""

@@ -75,9 +75,10 @@ def mask_loss(
 
     Args:
         kind: a key of ``MASK_LOSSES``.
-        logits: (N, M, M) float, for the proposals of all images in order.
-        boxes: per image (N_i, 4) float, pixels of the padded input.
-        masks: per image (H, W), the object's mask, 0, 1 or ``IGNORED``.
+        logits: (N, M, M) float, for the proposals of all objects in order.
+        boxes: per object of all images (N_i, 4) float, the proposals that it was matched with, pixels of the padded
+            input.
+        masks: per object (H, W), 0, 1 or ``IGNORED``.
         soft_targets: take the masks as they come out of RoIAlign, instead of 1 from one half on and else 0.
         aligned: take the targets where the boxes are. Without it RoIAlign takes them half a pixel down and right of
             there, so that a mask comes out half a pixel up and left.

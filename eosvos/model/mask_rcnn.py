@@ -1,4 +1,4 @@
-"""Mask R-CNN for one object: backbone, proposals and heads put together, frames in, losses or a detection out."""
+"""Mask R-CNN for one class: backbone, proposals and heads put together, frames in, losses or a detection out."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,12 @@ IMAGE_MEAN, IMAGE_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames of one size, ready for the model, with one object each.
+    """Frames of one size, ready for the model, with the K objects of each: one, none where it is hidden, or several.
 
     Attributes:
         images: normalized and padded frames, (N, 3, H', W') float, with the N sizes before padding.
-        targets: per frame ``boxes`` (1, 4) float and ``labels`` (1,) int64, without rows where the object is hidden;
-            ``masks`` (1, H', W') uint8.
+        targets: per frame ``boxes`` (K, 4) float, ``labels`` (K,) int64, ``masks`` (K, H', W') uint8: 0, 1 or
+            ``IGNORED``.
     """
 
     images: ImageList
@@ -52,13 +52,13 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         return ImageList(self.transform.batch_images(scaled), [tuple(image.shape[-2:]) for image in images])
 
     def batch(self, images: list[Tensor], masks: list[Tensor], may_be_hidden: bool = False) -> Batch:
-        """Frames (3, H, W) uint8 and the object's masks (H, W) -> a batch to learn from.
+        """Frames (3, H, W) uint8 and their masks (H, W) uint8 -> a batch to learn from.
 
-        Masks are above 0 on the object, and ``IGNORED`` where the mask loss is not to look.
+        Masks have a value of its own on each object, 0 elsewhere, and ``IGNORED`` where the mask loss is not to look.
 
         Args:
             images, masks: of the frames.
-            may_be_hidden: a frame without the object is one in which all is background, instead of an error.
+            may_be_hidden: a frame without an object is one in which all is background, instead of an error.
 
         Raises:
             ValueError: a mask without an object.
@@ -67,19 +67,16 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         like = image_list.tensors
         targets = []
         for mask in masks:
-            box = tight_box((mask > 0) & (mask != IGNORED))
-            if box is None and not may_be_hidden:
+            objects = [mask == value for value in torch.unique(mask).tolist() if value not in (0, IGNORED)]
+            if not objects and not may_be_hidden:
                 raise ValueError(f"a frame to learn from needs a mask with an object (above 0; {IGNORED} is ignored)")
-            padded = torch.zeros(like.shape[-2:], dtype=torch.uint8, device=like.device)
-            values = torch.where(mask == IGNORED, mask, (mask > 0).to(mask.dtype))
-            padded[: mask.shape[0], : mask.shape[1]] = values.to(like.device)
-            targets.append(
-                {
-                    "boxes": like.new_zeros((0, 4)) if box is None else box[None].to(like.device, like.dtype),
-                    "labels": torch.full((0 if box is None else 1,), OBJECT, device=like.device),
-                    "masks": padded[None],
-                }
-            )
+            boxes = like.new_zeros((len(objects), 4))
+            padded = torch.zeros((len(objects), *like.shape[-2:]), dtype=torch.uint8, device=like.device)
+            for place, shown in enumerate(objects):
+                boxes[place] = tight_box(shown)
+                padded[place, : mask.shape[0], : mask.shape[1]] = torch.where(mask == IGNORED, IGNORED, shown)
+            labels = torch.full((len(objects),), OBJECT, device=like.device)
+            targets.append({"boxes": boxes, "labels": labels, "masks": padded})
         return Batch(image_list, targets)
 
     def forward(

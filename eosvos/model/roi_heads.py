@@ -75,16 +75,21 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        proposals, _, labels, regression_targets = self.select_training_samples(proposals, targets)
+        proposals, matches, labels, regression_targets = self.select_training_samples(proposals, targets)
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         class_logits, box_regression = self.box_predictor(self.box_head(pooled))
         classification = F.cross_entropy(class_logits, torch.cat(labels))
         box = self._box_loss(box_regression, torch.cat(labels), torch.cat(regression_targets))
-        positive = [boxes[label > 0] for boxes, label in zip(proposals, labels, strict=True)]
+        of_objects = [
+            [boxes[(label > 0) & (match == place)] for place in range(len(target["masks"]))]
+            for boxes, label, match, target in zip(proposals, labels, matches, targets, strict=True)
+        ]
+        positive = [torch.cat([boxes[:0], *own]) for boxes, own in zip(proposals, of_objects, strict=True)]
         logits = self._mask_logits(features, positive, image_shapes)
-        masks = [target["masks"][0] for target in targets]
+        masks = [mask for target in targets for mask in target["masks"]]
+        own_boxes = [boxes for own in of_objects for boxes in own]
         aligned = self.config.mask_targets == "aligned"
-        mask = mask_loss(self.config.mask_loss, logits, positive, masks, self.config.soft_mask_targets, aligned)
+        mask = mask_loss(self.config.mask_loss, logits, own_boxes, masks, self.config.soft_mask_targets, aligned)
         return {"loss_classifier": classification, "loss_box_reg": box, "loss_mask": mask}
 
     def _box_loss(self, predicted: Tensor, labels: Tensor, targets: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from cluster.experiments import rate_choice
 from cluster.experiments.ablation import ablate, finished_seeds, steps_of_same_time
 from cluster.experiments.ablation_rows import AblationRow, choices, table_1
+from cluster.experiments.ablation_table import instance_norm_note
 from cluster.experiments.config import Ablation
 from cluster.tracking.run import RUN_FILE
 from cluster.training import progress
@@ -56,7 +57,8 @@ def test_each_row_differs_from_the_one_before_in_one_thing() -> None:
     whole = SegmentationConfig(transforms=0, online_interval=5, online_steps=10, online_choice="release")
     assert parts(learned[-1]) == ("group", "lovasz_hinge", "neuron", whole)
     assert not rows[0].segmentation.box_propagation
-    assert rows[0].parent == learned[0].parent
+    assert rows[0].parent == rows[1].parent == replace(learned[0].parent, parent_targets="merged")
+    assert {row.parent.parent_targets for row in learned} == {"one"}
 
 
 def test_published_figures_stand_beside_their_own_number_of_steps() -> None:
@@ -89,9 +91,10 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     parent = replace(parent, held_out=0.25)
     outer = replace(training.outer, steps=STEPS)
     meta = replace(training, held_out=0.25, validate_every=STEPS, validation_frames=3, outer=outer)
+    merged = replace(parent, parent_targets="merged")
     rows = [
-        AblationRow("searched", 33.6, 2, parent, None, BARE),
-        AblationRow("searched", None, 1, parent, None, BARE),
+        AblationRow("searched", 33.6, 2, merged, None, BARE),
+        AblationRow("searched", None, 1, merged, None, BARE),
         AblationRow("+ learned", 71.2, 2, parent, meta, SegmentationConfig()),
         AblationRow("+ learned", None, 1, parent, meta, SegmentationConfig()),
         AblationRow(
@@ -103,7 +106,10 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     summary = [result.values for result in results]
     name = "meta-group-lovasz_hinge-neuron"
     trained = sorted(path.name for path in (out / "seed-0").glob("[pm]*"))
-    assert trained == [name, f"{name}-second", f"{name}-second-same-time", "parent-group-lovasz_hinge"]
+    parents = ["parent-group-lovasz_hinge", "parent-group-lovasz_hinge-merged"]
+    assert trained == [name, f"{name}-second", f"{name}-second-same-time", *parents]
+    targets = [json.loads((out / "seed-0" / one / "config.json").read_text())["parent_targets"] for one in parents]
+    assert targets == ["one", "merged"]
     assert [(row["row"], row["T"], row["published_j_and_f"]) for row in summary] == [
         ("searched", 2, 33.6),
         ("searched", 1, None),
@@ -114,6 +120,9 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert [row["learning_rates"] == "" for row in summary] == [False, False, True, True, True]
     assert all(row["objects"] == 12 for row in summary)
     assert (summary[0]["to_first"], summary[0]["to_first_se"]) == (0, 0)
+    assert (summary[0]["to_previous"], summary[0]["to_previous_se"]) == (0, 0)
+    assert summary[1]["to_previous"] == pytest.approx(summary[1]["j_and_f"] - summary[0]["j_and_f"])
+    assert summary[3]["to_previous"] == pytest.approx(summary[3]["j_and_f"] - summary[2]["j_and_f"])
     assert summary[2]["to_first"] == pytest.approx(summary[2]["j_and_f"] - summary[0]["j_and_f"])
     # Second order takes as many steps as fill the time of the first row that learns, by the pace at which both ran.
     folders = [out / "seed-0" / f"{name}{ending}" for ending in ("", "-second", "-second-same-time")]
@@ -127,7 +136,7 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     assert summary[2]["training_seconds"] == pytest.approx(sum(row["seconds"] for row in progress.read(folders[0])))
     assert [row["j_and_f_seed_0"] for row in summary] == pytest.approx([row["j_and_f"] for row in summary])
     assert pq.read_table(out / "ablation.parquet").num_rows == 5
-    searches = list((out / "seed-0" / "search-group-lovasz_hinge").glob("*/config.json"))
+    searches = list((out / "seed-0" / "search-group-lovasz_hinge-merged").glob("*/config.json"))
     assert searches
     assert not any(
         json.loads(path.read_text())["segmentation"]["box_propagation"] for path in searches
@@ -150,6 +159,14 @@ def test_rows_come_from_real_runs_and_share_the_parent(
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert ablate(rows, ablation, out) == results
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before
+
+
+def test_group_normalization_that_is_instance_normalization_is_said() -> None:
+    assert instance_norm_note(table_1(PARENT["demo"], META["demo"], 10, ())) == ""
+    rows = table_1(PARENT["davis2016-small"], META["davis2016-small"], 10, ())
+    note = instance_norm_note(rows)
+    assert "of mobilenet_v2 has a group for each channel in 6 of 51 layers (of 16 and 32 channels)" in note
+    assert instance_norm_note([row for row in rows if row.parent.model.normalization == "frozen_batch"]) == ""
 
 
 def test_choices_differ_from_the_preset_in_one_thing() -> None:

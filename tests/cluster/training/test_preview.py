@@ -1,15 +1,15 @@
 """The sheet of a training's first tasks."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cluster.training.config import MetaTraining
+from cluster.training.config import MetaTraining, ParentTraining, Training
 from cluster.training.preview import draw_preview
-from eosvos.data.config import PlanConfig
+from eosvos.data.config import PlanConfig, Targets
 from eosvos.errors import BadInput
 
 
@@ -25,6 +25,17 @@ def test_a_sheet_of_twenty_tasks(training: MetaTraining, tmp_path: Path) -> None
     assert int((np.diff(columns.astype(int)) == 1).sum()) == 6
     assert (draw_preview(replace(config, seed=1), tmp_path / "other.png").read_bytes()) != file.read_bytes()
     assert (draw_preview(config, tmp_path / "same.png").read_bytes()) == file.read_bytes()
+
+
+def test_a_parent_shows_what_it_learns_from(training: MetaTraining, tmp_path: Path) -> None:
+    shared = {field.name: getattr(training, field.name) for field in fields(Training)}
+    kinds: tuple[Targets, ...] = ("one", "merged", "instances")
+    sheets = {
+        draw_preview(ParentTraining(**shared, parent_targets=kind), tmp_path / f"{kind}.png").read_bytes()
+        for kind in kinds
+    }
+    assert len(sheets) == 3
+    assert draw_preview(training, tmp_path / "meta.png").read_bytes() in sheets
 
 
 def test_it_is_a_png(training: MetaTraining, tmp_path: Path) -> None:

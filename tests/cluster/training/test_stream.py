@@ -1,6 +1,7 @@
 """The stream on real Ray Data: the same tasks and pixels for any number of workers, and from any step on."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from cluster.session import bad_input_in
 from cluster.training import stream
 from cluster.training.stream import StreamConfig, task_stream
 from eosvos.data.augment import TaskFrames, task_frames
-from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.data.config import AugmentationConfig, PlanConfig, Targets
 from eosvos.data.mixture import Mixture, open_mixture
 from eosvos.data.parquet import encode
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
@@ -44,10 +45,13 @@ def _same(left: Steps, right: Steps) -> bool:
     )
 
 
-def _direct(dataset: Mixture) -> Steps:
+def _direct(dataset: Mixture, targets: Targets = "one", steps: int = STEPS) -> Steps:
     """What the stream has to give, without Ray."""
-    tasks = list(plan(dataset.sources(CONFIG.plan), CONFIG.plan, CONFIG.seed, CONFIG.meta_batch, 0, STEPS))
-    made = [(task, task_frames(dataset.sequences, task, CONFIG.augmentation, CONFIG.seed, 48, 96)) for task in tasks]
+    tasks = list(plan(dataset.sources(CONFIG.plan), CONFIG.plan, CONFIG.seed, CONFIG.meta_batch, 0, steps))
+    made = [
+        (task, task_frames(dataset.sequences, task, CONFIG.augmentation, CONFIG.seed, 48, 96, targets))
+        for task in tasks
+    ]
     return [made[start : start + CONFIG.meta_batch] for start in range(0, len(made), CONFIG.meta_batch)]
 
 
@@ -56,6 +60,12 @@ def test_one_worker_sees_the_plan(of_one: Steps, dataset: Mixture) -> None:
     assert {task.epoch for tasks in of_one for task, _ in tasks} == {0, 1}
     assert any(task.donor for tasks in of_one for task, _ in tasks)
     assert _same(of_one, _direct(dataset))
+
+
+def test_all_objects_where_a_parent_learns_from_all(dataset: Mixture) -> None:
+    of_all = list(task_stream(dataset, replace(CONFIG, targets="instances"), 0, 1, 0, 1, cpus=1.0))
+    assert _same(of_all, _direct(dataset, "instances", 1))
+    assert any(int(frames.train_masks.max()) > 1 for tasks in of_all for _, frames in tasks)
 
 
 def test_two_workers_share_a_mixture_from_a_later_step_on(encoded: Path, tmp_path: Path) -> None:

@@ -4,27 +4,30 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from eosvos.data.augment import task_frames
-from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.data.config import AugmentationConfig, PlanConfig, Targets
 from eosvos.data.parquet import EncodedDataset, encode, open_dataset
 from eosvos.data.parquet.card import facts
 from eosvos.data.readers.coco import read_coco
 from eosvos.data.sequence import VOID, Sequence
-from eosvos.data.tasks import Source, learnable, plan
+from eosvos.data.tasks import Source, Task, learnable, plan
 from eosvos.errors import BadInput
 
 Mask = NDArray[np.uint8] | None
 Videos = list[list[Mask]]
 Make = Callable[..., Sequence]
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (12, 16), (16, 12), (40, 7)]
+AUGMENTATION = AugmentationConfig(translation=0.2)
 IDS = st.integers(1, VOID - 1) | st.sampled_from([1, 2, VOID - 2, VOID - 1])
 
 
@@ -68,18 +71,30 @@ def check_equal(dataset: EncodedDataset, sequences: list[Sequence], given: Video
         assert dataset.visible(index) == {number: tuple(where) for number, where in visible.items()}
 
 
+def check_targets(dataset: EncodedDataset, task: Task) -> None:
+    """The masks of each kind of targets agree with each other."""
+    one, merged, each = (
+        task_frames(dataset.sequences, task, AUGMENTATION, 0, 16, 32, targets).train_masks
+        for targets in get_args(Targets)
+    )
+    assert torch.equal(one == 1, each == 1)
+    assert torch.equal(merged == 1, (each > 0) & (each != VOID))
+
+
 def make_tasks(dataset: EncodedDataset, config: PlanConfig, most: int = 100) -> int:
     """Frames of the tasks of an epoch, of ``most`` at most; how many tasks there are."""
     visible = learnable(dataset)
     objects = sum(len(frames) > 0 for ids in visible for frames in ids.values())
     tasks = list(plan([Source(visible)], config, 0, objects, 0, 1))
     for task in tasks[:most]:
-        frames = task_frames(dataset.sequences, task, AugmentationConfig(translation=0.2), 0, 16, 32)
+        frames = task_frames(dataset.sequences, task, AUGMENTATION, 0, 16, 32)
         assert frames.train_images.shape[:2] == (config.train_frames, 3)
         assert frames.test_masks.shape[0] == config.test_frames
         for shown in (frames.train_masks, frames.test_masks):
             assert set(shown.unique().tolist()) <= {0, 1, VOID}
             assert bool((shown == 1).flatten(1).any(dim=1).all())
+    for task in tasks[:3]:
+        check_targets(dataset, task)
     return len(tasks)
 
 

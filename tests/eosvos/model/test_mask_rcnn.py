@@ -13,7 +13,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, masks_to_boxes
 
 from eosvos.draws import generator
 from eosvos.model.backbones import build_backbone
@@ -76,18 +76,24 @@ def frames(scene: Callable[..., Any]) -> tuple[list[Tensor], list[Tensor]]:
     return [image for image, _ in scenes], [mask for _, mask in scenes]
 
 
+@pytest.mark.parametrize("objects", [1, 3])
 def test_losses_are_torchvisions(
-    pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]], monkeypatch: pytest.MonkeyPatch
+    pair: tuple[MaskRCNN, Any],
+    frames: tuple[list[Tensor], list[Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+    objects: int,
 ) -> None:
     ours, theirs = pair
     images, masks = frames
+    for number, mask in zip(range(2, objects + 1), masks * 2, strict=False):
+        mask[10 * number : 10 * number + 20, 12 * number : 12 * number + 30] = number
     soft = roi_heads.project_masks_on_boxes  # ours are the same, made binary
     monkeypatch.setattr(roi_heads, "project_masks_on_boxes", lambda *given: (soft(*given) >= 0.5).float())
     targets = []
     for mask in masks:
-        ys, xs = torch.where(mask > 0)
-        box = torch.tensor([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], dtype=torch.float32)
-        targets.append({"boxes": box, "labels": torch.tensor([1]), "masks": mask[None]})
+        shown = torch.stack([mask == number for number in range(1, objects + 1) if (mask == number).any()])
+        targets.append({"boxes": masks_to_boxes(shown), "labels": torch.ones(len(shown)).long(), "masks": shown})
+        targets[-1]["boxes"][:, 2:] += 1
     expected = theirs.train()([image / 255 for image in images], targets)
     losses, _ = ours(ours.batch(images, masks), generator(0))
     assert losses.keys() == expected.keys()
@@ -208,7 +214,7 @@ def test_batch(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tens
     ours, theirs = pair
     mask = torch.zeros((HEIGHT, WIDTH), dtype=torch.uint8)
     mask[5:9, 20:33] = 1
-    mask[HEIGHT - 1, WIDTH - 1] = 7
+    mask[HEIGHT - 1, WIDTH - 1] = 1
     batch = ours.batch([frames[0][0]], [mask])
     assert batch.targets[0]["boxes"].tolist() == [[20, 5, WIDTH, HEIGHT]]
     assert batch.targets[0]["labels"].tolist() == [1]
