@@ -112,7 +112,10 @@ def evaluate_sequence(
 
 
 class _Frames:
-    """Decodes a sequence frame by frame; the annotations of those that were taken wait in ``truths``."""
+    """Decodes a sequence frame by frame, with the annotation, as the release's loader does.
+
+    The annotations of the frames that were taken wait in ``truths``.
+    """
 
     def __init__(self, sequence: Sequence) -> None:
         self._sequence = sequence

@@ -134,7 +134,6 @@ def test_the_truth_comes_out_as_it_went_in(
     assert sum(value for name, value in seconds.items() if name != "total") <= seconds["total"]
     own = seconds["fine_tuning"] + seconds["adaptation"] + seconds["inference"]
     assert written["fps"] == pytest.approx(3 * 5 / (own + 3 * seconds["input"]))
-    # The clock of the whole video has all of that, once, and merging; the files are not in it.
     assert own + seconds["input"] < 5 / written["video_fps"] < seconds["total"] - seconds["output"]
 
 
