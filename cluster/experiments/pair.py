@@ -1,5 +1,6 @@
 """The trainings of one seed that are compared: meta-learned, and parents of the same cost."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def train_pair(parent: ParentTraining, meta: MetaTraining, comparison: Compariso
     """Trains parent, meta-training and the candidates for the fair parent in ``folder``, or goes on where they were.
 
     A candidate has the parent's configuration but for its targets and its outer learning rate, and as many steps as
-    fill the time of the other two.
+    fill the time of the other two. It is validated as often as the meta-training, and in the same way.
 
     Raises:
         BadInput: what ``train`` and ``evaluate`` refuse, or no held-out sequences.
@@ -51,7 +52,16 @@ def train_pair(parent: ParentTraining, meta: MetaTraining, comparison: Compariso
     learned = counted(meta, train(replace(meta, parent=start), folder / "meta"))
     spent = seconds_of(folder / "parent") + seconds_of(folder / "meta")
     steps = fair_steps(progress.read(folder / "parent"), spent)
-    return Pair(meta.seed, learned, spent, tuple(Search(parent, steps, spent, comparison, folder).candidates()))
+    candidate = replace(
+        parent,
+        validate_every=math.ceil(steps * meta.validate_every / meta.outer.steps),
+        validation_frames=meta.validation_frames,
+        validation_windows=meta.validation_windows,
+        validation_T=meta.T,
+        validation_rates=comparison.rates,
+        segmentation=meta.segmentation,
+    )
+    return Pair(meta.seed, learned, spent, tuple(Search(candidate, steps, spent, comparison, folder).candidates()))
 
 
 def finished_seeds(out: Path) -> list[int]:

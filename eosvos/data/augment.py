@@ -59,7 +59,7 @@ def task_frames(
     frames: list[LabelledFrame] = []
     for place, position in enumerate(task.frames):
         video, hidden = sequences[task.sequence], place in task.hidden
-        frame = _read(video, position, task.object_id, sides, hidden=hidden, with_others=targets != "one")
+        frame = _read(video, position, task.object_id, sides, hidden=hidden, targets=targets)
         if look.flip:
             frame = frame.flip()
         if task.is_still:
@@ -192,9 +192,12 @@ def _read(
     sides: tuple[int, int],
     *,
     hidden: bool = False,
-    with_others: bool = False,
+    targets: Targets = "one",
 ) -> LabelledFrame:
-    """A frame and the mask of an object that is in it, or is ``hidden``, at the model's input size (short, long)."""
+    """A frame and the mask of an object that is in it, or is ``hidden``, at the model's input size (short, long).
+
+    Merged, all others are one, resized with it, so that there is no seam where two of them touch.
+    """
     image, ids = video.frame(position)
     if ids is None or bool((ids == object_id).any()) == hidden:
         raise BadInput(
@@ -202,9 +205,13 @@ def _read(
             f"{'is' if hidden else 'is not'} in its mask, though the index says otherwise; encode the dataset again"
         )
     mask = resize_mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8), *sides)
-    others = {*torch.unique(ids).tolist()} - {0, VOID, object_id} if with_others else {}
-    for number, other in enumerate(sorted(others), TARGET + 1):
-        its = resize_mask((ids == other).to(torch.uint8), *sides)
+    others: list[Tensor] = []
+    if targets == "merged":
+        others = [(ids > 0) & (ids != VOID)]
+    elif targets == "instances":
+        others = [ids == other for other in sorted({*torch.unique(ids).tolist()} - {0, VOID, object_id})]
+    for number, other in enumerate(others, TARGET + 1):
+        its = resize_mask(other.to(torch.uint8), *sides)
         mask = torch.where((its == 1) & ((mask == 0) | (mask == VOID)), number, mask)
     return LabelledFrame(resize(image, *sides), mask)
 

@@ -74,6 +74,23 @@ def test_each_kind_of_three_objects_and_void() -> None:
     assert masks["instances"].unique().tolist() == [0, 1, 2, 3, VOID]
 
 
+def test_merged_objects_that_touch_have_no_seam() -> None:
+    """In half the size a corner where four objects meet is in a pixel that each covers by a quarter."""
+    ids = np.zeros((64, 64), np.uint8)
+    ids[8:31, 8:31], ids[8:31, 31:56], ids[31:56, 8:31], ids[31:56, 31:56] = 3, 5, 9, 11
+    data = io.BytesIO()
+    Image.fromarray(ids).convert("RGB").save(data, "PNG")
+    frame = EncodedFrame(data.getvalue(), encode_mask(ids), "image", "mask")
+    video = Sequence("made", "touching", ("0", "1"), False, lambda position: frame)
+    task = Task(0, 0, 0, 0, 3, (0, 1), 1, None)
+    merged, instances = (
+        task_frames((video,), task, IDENTITY, 0, 32, 32, kind).train_masks[0][4:28, 4:28]
+        for kind in ("merged", "instances")
+    )
+    assert (merged == 1).all()
+    assert torch.nonzero(instances == 0).tolist() == [[11, 11]]
+
+
 def test_the_others_stay_where_the_object_is_hidden() -> None:
     masks = {kind: _frames(kind, _task(hidden=(1,)), without=5).test_masks[0] for kind in KINDS}
     assert masks["one"].unique().tolist() == [0, VOID]
