@@ -12,12 +12,11 @@ from cluster.evaluation.driver import evaluate
 from cluster.experiments.ablation_rows import AblationRow
 from cluster.experiments.ablation_table import AblationResult, instance_norm_note, markdown_text, terminal_table
 from cluster.experiments.config import Ablation
-from cluster.experiments.counted import counted
 from cluster.experiments.rate_choice import choose_rates
 from cluster.run_folder import CONFIG_FILE
 from cluster.tracking.logged_run import RunFacts, logged_run
 from cluster.tracking.run import Tracker, check_answers, tracking_uri
-from cluster.training import progress
+from cluster.training import checkpoints, progress
 from cluster.training.config import MetaTraining, ParentTraining, Training
 from cluster.training.driver import COMPLETE, train
 from eosvos.config import read_json, to_dict
@@ -141,7 +140,7 @@ def _outcome(rows: Sequence[AblationRow], row: AblationRow, seed: int, ablation:
         searched = tuple(other.T for other in rows if other.meta is None)
         search = out / f"search-{_parent(row.parent)}"
         (data,) = row.parent.data
-        checkpoint = counted(row.parent, parent)
+        checkpoint = checkpoints.counted(parent)
         chosen = choose_rates(checkpoint, data, searched, ablation.rates, search, row.segmentation)
         single = (chosen.rates[row.T],)
     else:
@@ -152,7 +151,7 @@ def _outcome(rows: Sequence[AblationRow], row: AblationRow, seed: int, ablation:
             steps = _steps_of_same_time((training, run), reference)
             training = replace(training, outer=replace(training.outer, steps=steps))
             run = _same_time_folder(run)
-        checkpoint = counted(training, train(training, run))
+        checkpoint = checkpoints.counted(train(training, run))
     # One evaluation for all T of a checkpoint, as later steps go on from earlier ones; a searched rate has its own.
     alike = [other.T for other in rows if replace(other, name=row.name, published=row.published, T=row.T) == row]
     evaluated = (row.T,) if single else tuple(sorted(alike))

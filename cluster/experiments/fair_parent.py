@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from cluster.experiments.config import Comparison
-from cluster.experiments.counted import counted
 from cluster.experiments.rate_choice import RateChoice, choose_rates, wider_rates
-from cluster.training import progress
+from cluster.training import checkpoints, progress
 from cluster.training.config import ParentTraining
 from cluster.training.driver import COMPLETE, train
 from eosvos.data.config import Targets
@@ -102,7 +101,7 @@ class Search:
             steps = progress.read(run)[-1]["step"]
         outer = replace(self.parent.outer, steps=steps, learning_rate=outer_rate)
         training = replace(self.parent, parent_targets=targets, outer=outer)
-        checkpoint = counted(training, train(training, run))
+        checkpoint = checkpoints.counted(train(training, run))
         choice = choose_rates(
             checkpoint,
             comparison.train_data,

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.experiments.config import Comparison
-from cluster.experiments.counted import counted
 from cluster.experiments.fair_parent import FAIR_FOLDER, Candidate, Search, best, fair_steps, seconds_of
 from cluster.run_folder import CONFIG_FILE
-from cluster.training import progress
+from cluster.training import checkpoints, progress
 from cluster.training.config import MetaTraining, ParentTraining
 from cluster.training.driver import COMPLETE, train
 from eosvos.config import read_json
@@ -49,7 +48,7 @@ def train_pair(parent: ParentTraining, meta: MetaTraining, comparison: Compariso
     if meta.held_out == 0 or parent.held_out != meta.held_out:
         raise BadInput("--held-out: a comparison chooses on held-out sequences; give both trainings the same share")
     start = train(parent, folder / "parent")
-    learned = counted(meta, train(replace(meta, parent=start), folder / "meta"))
+    learned = checkpoints.counted(train(replace(meta, parent=start), folder / "meta"))
     spent = seconds_of(folder / "parent") + seconds_of(folder / "meta")
     steps = fair_steps(progress.read(folder / "parent"), spent)
     candidate = replace(

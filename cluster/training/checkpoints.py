@@ -73,6 +73,12 @@ def renew_last(folder: Path, step: int) -> None:
     temporary.replace(folder / LAST)
 
 
+def counted(last: Path) -> Path:
+    """Of a training that is done, by its last checkpoint: the best one where it was validated, else the last."""
+    best = last.with_name(BEST)
+    return best if best.is_file() else last
+
+
 def candidate(folder: Path, step: int) -> Path:
     """Where the Optimization after ``step`` outer steps, or their average, waits for its validation."""
     return folder / "checkpoints" / f"candidate-{step:06d}.safetensors"

@@ -13,7 +13,6 @@ from cluster.experiments import fair_parent, rate_choice
 from cluster.experiments.comparison import compare
 from cluster.experiments.comparison_table import FAIR, META, AtT, markdown_text, terminal_table
 from cluster.experiments.config import Comparison
-from cluster.experiments.counted import counted
 from cluster.experiments.fair_parent import Candidate, best, fair_steps
 from cluster.experiments.pair import Pair, finished_seeds, train_pair
 from cluster.experiments.rate_choice import RateChoice, wider_rates
@@ -97,12 +96,6 @@ def test_both_tables_say_what_the_others_had() -> None:
         assert "LESS" not in shown
     short = replace(pair, meta_seconds=67.0)
     assert "LESS: not a fair comparison" in markdown_text([short], [line])
-
-
-def test_the_best_checkpoint_counts_where_there_is_a_validation(training: MetaTraining) -> None:
-    last = Path("run") / "last.safetensors"
-    assert counted(training, last) == last
-    assert counted(replace(training, held_out=0.25), last) == last.with_name("best.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -98,3 +98,10 @@ def test_what_kills_left_behind_is_removed_in_time(tmp_path: Path, learned: tupl
     for step in (2, 3, 4):
         checkpoints.save(tmp_path, step, *learned)
     assert _names(tmp_path) == [f"step-00000{step}{kind}.safetensors" for step in (3, 4) for kind in (".optimizer", "")]
+
+
+def test_the_best_checkpoint_counts_where_there_is_one(tmp_path: Path) -> None:
+    last, best = tmp_path / checkpoints.LAST, tmp_path / checkpoints.BEST
+    assert checkpoints.counted(last) == last
+    best.touch()
+    assert checkpoints.counted(last) == best
