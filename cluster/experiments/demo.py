@@ -28,8 +28,8 @@ from eosvos.tables import Column, terminal_text
 log = logging.getLogger(__name__)
 
 STEPS = (0, 1, 5, 10, 20)
-PARENT_RATES = (0.002, 0.005, 0.01, 0.02)
-"""The parent is reported at the best of these at each T."""
+PARENT_RATES = (0.005, 0.01, 0.02, 0.04)
+"""The parent is reported at the best of these at each T, which is never the first or the last."""
 SHEET_T = 5
 SHEET = "contact_sheet.png"
 
