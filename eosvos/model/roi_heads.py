@@ -118,7 +118,9 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         class_logits, box_regression = self.box_predictor(self.box_head(pooled))
         counts = [len(boxes) for boxes in proposals]
         all_scores = class_logits.softmax(dim=-1)[:, OBJECT].split(counts)
-        all_boxes = self.box_coder.decode(box_regression, proposals)[:, OBJECT].split(counts)
+        # torchvision's decoder leaves the coordinates of all classes in one dimension where nothing is proposed.
+        decoded = self.box_coder.decode(box_regression, proposals).reshape(*class_logits.shape, 4)
+        all_boxes = decoded[:, OBJECT].split(counts)
         best: list[tuple[Tensor, float] | None] = []
         for scores, boxes, shape in zip(all_scores, all_boxes, image_shapes, strict=True):
             clipped = clip_boxes_to_image(boxes, shape)

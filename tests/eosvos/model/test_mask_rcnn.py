@@ -155,6 +155,15 @@ def test_mask_at_the_size_of_the_video(
     torch.testing.assert_close(paste_as_release(detection, (HEIGHT, WIDTH), size), expected["masks"][0, 0])
 
 
+def test_nothing_proposed(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]]) -> None:
+    """As by a proposal network that diverged: every box is degenerate, or not a number."""
+    ours, _ = pair
+    assert ours.detect(frames[0][0]) is not None
+    with torch.no_grad():
+        ours.rpn.head.bbox_pred.bias.fill_(float("nan"))
+    assert ours.detect(frames[0][0]) is None
+
+
 def test_nothing_above_half(pair: tuple[MaskRCNN, Any], frames: tuple[list[Tensor], list[Tensor]]) -> None:
     ours, _ = pair
     with torch.no_grad():
