@@ -26,10 +26,13 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
     """
     path = folder / CONFIG_FILE
     if path.is_file():
-        # A field that is newer than the run has its default there, which changes nothing, or says what it was before.
+        # A field that is newer than the run has its default there, which changes nothing, or says what it was before;
+        # not where all of its part is newer, which was not there to be in any way.
         after = flattened(to_dict(config))
-        before = flattened(to_dict(type(config)())) | flattened(older(type(config)))
-        before |= _moved(flattened(read_json(path)), after)
+        written = _moved(flattened(read_json(path)), after)
+        parts = {_part(name) for name in written}
+        unsaid = {name: value for name, value in flattened(older(type(config))).items() if _part(name) in parts}
+        before = flattened(to_dict(type(config)())) | unsaid | written
         different = [
             f"{name} ({before.get(name)} there, {after.get(name)} now)"
             for name in sorted({*before, *after})
@@ -43,6 +46,11 @@ def check(folder: Path, config: Any, free: tuple[str, ...] = ()) -> None:
             )
     elif folder.exists() and (not folder.is_dir() or any(other != unfinished(path) for other in folder.iterdir())):
         raise BadInput(f"{folder}: exists and is no run's folder; give another --out")
+
+
+def _part(name: str) -> str:
+    """``model`` of ``model.widths``."""
+    return name.rpartition(".")[0]
 
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

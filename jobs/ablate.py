@@ -17,10 +17,10 @@ from eosvos.paths import absolute_address, absolute_path
 
 DESCRIPTION = """Train and evaluate every row of a table, and write it.
 
---table paper: the rows of the paper's Table 1, its figures beside ours, from a parent with one searched rate to the
-whole method, one part at a time. --table choices: the preset's meta-training beside a single rate, a multi-step loss
-and the second order, for as many outer steps and for as long. Rows share what they can, and every training takes the
-preset's steps. The same command again goes on where it was.
+--table paper: the rows of the paper's Table 1, its figures beside ours, from a parent of all objects as one with one
+searched rate to the whole method, one part at a time. --table choices: the preset's meta-training beside a single rate,
+a multi-step loss and the second order, for as many outer steps and for as long. Rows share what they can, and every
+training takes the preset's steps. The same command again goes on where it was.
 
 Examples:
     python jobs/ablate.py                    # on synthetic video that it makes itself

@@ -20,8 +20,8 @@ The parent has the same initial weights, stream, augmentation and held-out seque
 of parent and meta-training together and a tenth more at its usual pace; where it took less all the same, the table says
 so. On the held-out sequences its learning rate is chosen for each T, and so are its targets (one object, all as one, or
 all by themselves) and then its outer learning rate, for which each candidate is trained for the whole time: five to
-seven trainings for a seed. Of a training that is validated the best checkpoint there counts, of another the last one.
-The same command again goes on where it was.
+seven trainings for a seed. Each is validated as often as the meta-training, and of all the best checkpoint there
+counts. The same command again goes on where it was.
 
 Example:
     python jobs/compare.py --preset davis2016-small --train-data runs/data/train --data runs/data/val --seeds 0 1 2

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from cluster.experiments.fair_parent import Candidate
 from cluster.experiments.pair import Pair
-from cluster.training.checkpoints import BEST
 from eosvos.metrics.table import ObjectRow, SummaryRow, paired_difference, percent, signed_percent, summarize
 from eosvos.tables import Column, markdown, terminal_text
 
@@ -157,9 +156,8 @@ def _notes(pairs: Sequence[Pair], lines: Sequence[AtT]) -> str:
         + f", {_chosen(pair)}"
         for pair in pairs
     )
-    counted = "best" if pairs[0].fair.checkpoint.name == BEST else "last"
     return (
         f"{lines[0].objects} objects, {len(pairs)} seed(s); percent, mean over objects and its standard error, each "
-        "object's values averaged over the seeds first. Of the meta-training the best checkpoint on the held-out "
-        f"sequences, of a parent the {counted} one; the fair parent has the highest J&F there, mean over T. {times}."
+        "object's values averaged over the seeds first. Of each training the best checkpoint on the held-out sequences "
+        f"counts; the fair parent has the highest J&F there, mean over T. {times}."
     )

@@ -15,7 +15,7 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from cluster import run_folder
-from cluster.evaluation.setup import choose_sequences, connect_for, open_checkpoint, resolve
+from cluster.evaluation.setup import PLACEMENT, choose_sequences, connect_for, open_checkpoint, resolve
 from cluster.evaluation.tasks import tasks_at_once
 from cluster.failures import failure
 from cluster.sweep.config import Sweep
@@ -63,9 +63,10 @@ def sweep(config: Sweep, folder: Path) -> SweepResults:
     indices = choose_sequences(dataset, subject)
     optimization, inputs = open_checkpoint(hardest, dataset)
     run_folder.check(folder, config, free=FREE)
-    connect_for(subject)
     order = tuple(int(index) for index in Stream.SEQUENCE_ORDER.numpy(subject.seed).permutation(indices))
     shared = SharedByTrials(config, folder, dataset, order, inputs)
+    _check_trials(to_try, shared)
+    connect_for(subject)
     tags = run_tags(dataset.hash, world_size=str(tasks_at_once(subject)), checkpoint_run=run_of(subject.checkpoint))
     data = ((subject.data, dataset.hash, "evaluation"),)
     facts = RunFacts("sweep", folder.name, config, inputs, tags, data)
@@ -87,6 +88,18 @@ def sweep(config: Sweep, folder: Path) -> SweepResults:
             raise failure(failed, len(tried), "settings")
         shutil.rmtree(folder / CACHE, ignore_errors=True)
     return results
+
+
+def _check_trials(to_try: Sequence[Setting], shared: SharedByTrials) -> None:
+    """Refuses what an older version found in another way, which a sweep's configuration does not say, a trial's does.
+
+    Raises:
+        BadInput: such a trial is there.
+    """
+    for setting in to_try:
+        folder = shared.journal(setting).folder
+        if (folder / run_folder.CONFIG_FILE).is_file():
+            run_folder.check(folder, evaluation_of(shared.sweep, setting), free=PLACEMENT)
 
 
 def _tune(

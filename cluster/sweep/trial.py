@@ -11,7 +11,6 @@ from ray import tune
 from cluster import run_folder
 from cluster.evaluation.config import Evaluation
 from cluster.evaluation.journal import Journal
-from cluster.evaluation.setup import PLACEMENT
 from cluster.evaluation.tasks import settings_of, task_options
 from cluster.fan_out import FanOut
 from cluster.sweep.cache import FineTuningCache, key_of
@@ -84,7 +83,6 @@ def run_trial(config: dict[str, Any], shared: SharedByTrials, optimization: Opti
     """
     setting = setting_of(config[SETTING])
     evaluation, journal = evaluation_of(shared.sweep, setting), shared.journal(setting)
-    run_folder.check(journal.folder, evaluation, free=PLACEMENT)
     run_folder.claim(journal.folder, evaluation)
     rows: list[ObjectRow] = []
     settings, learned = settings_of(evaluation), ray.put(optimization)
@@ -129,12 +127,7 @@ def report_of(rows: list[ObjectRow]) -> dict[str, Any]:
 
 
 def seconds_per_frame(summary: SummaryRow) -> float:
-    """Of one object, fine-tuning included: one over its FPS. Every evaluation measures it.
-
-    Older versions did not measure the loading of frames; where a sequence lacks it, it is left out of all.
-    """
-    if summary["fps"] is not None:
-        return 1 / summary["fps"]
-    if summary["seconds"] is None:
+    """Of one object, fine-tuning included: one over its FPS. Every evaluation measures it."""
+    if summary["fps"] is None:
         raise ValueError("an object has no time")
-    return summary["seconds"] / summary["frames"]
+    return 1 / summary["fps"]

@@ -16,8 +16,7 @@ def pareto_front(rows: Sequence[Row], published: Sequence[PublishedResult] = ())
     """J&F against frames per second: filled marks are complete settings, rings stopped ones, the line is the front.
 
     Args:
-        rows: with ``name``, ``status``, ``front``, ``fps`` and ``j_and_f``; those of the front get their names, those
-            without ``fps`` are left out.
+        rows: with ``name``, ``status``, ``front``, ``fps`` and ``j_and_f``; those of the front get their names.
         published: of the same dataset; those without ``fps`` are left out.
 
     Raises:
@@ -25,7 +24,6 @@ def pareto_front(rows: Sequence[Row], published: Sequence[PublishedResult] = ())
     """
     if not rows:
         raise ValueError("no rows, so there is no front to draw")
-    rows = [row for row in rows if row["fps"] is not None]
     figure = new_figure(7.2, 4.4)
     axes = figure.subplots()
     colour = SERIES[0]

@@ -67,7 +67,8 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         like = image_list.tensors
         targets = []
         for mask in masks:
-            objects = [mask == value for value in torch.unique(mask).tolist() if value not in (0, IGNORED)]
+            values = torch.bincount(mask.flatten()).nonzero().flatten().tolist()  # torch.unique would sort all pixels
+            objects = [mask == value for value in values if value not in (0, IGNORED)]
             if not objects and not may_be_hidden:
                 raise ValueError(f"a frame to learn from needs a mask with an object (above 0; {IGNORED} is ignored)")
             boxes = like.new_zeros((len(objects), 4))

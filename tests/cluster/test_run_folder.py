@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.run_folder import check, claim, claimed
-from cluster.training.config import PLACEMENT, MetaTraining
+from cluster.training.config import PLACEMENT, MetaTraining, ParentTraining, shared
 from eosvos.errors import BadInput
 from eosvos.files import unfinished
 
@@ -65,6 +65,16 @@ def test_a_field_that_changes_what_a_run_computes_is_not_taken_for_its_default(
         segmentation=replace(training.segmentation, pasting="release"),
     )
     check(tmp_path, as_before)
+
+
+def test_a_part_that_is_newer_than_the_run_was_no_other_way_there(training: MetaTraining, tmp_path: Path) -> None:
+    """Parents of before are not validated, so that they have no test time."""
+    parent = ParentTraining(**shared(training))
+    claim(tmp_path, parent)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["segmentation"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    check(tmp_path, parent)
 
 
 def test_the_fields_that_differ_are_named(training: MetaTraining, tmp_path: Path) -> None:

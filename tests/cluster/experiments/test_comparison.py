@@ -149,7 +149,7 @@ def test_each_kind_is_tried_then_outer_rates_of_the_best(
         config = json.loads((folder / candidate.name / "config.json").read_text())
         assert config["parent_targets"] == candidate.targets
         assert config["outer"]["learning_rate"] == candidate.outer_rate
-        assert candidate.checkpoint == folder / candidate.name / "last.safetensors"  # this parent has no validation
+        assert candidate.checkpoint == folder / candidate.name / "best.safetensors"
         assert candidate.choice.rates.keys() == {2, 3}
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
     assert train_pair(_parent(meta), meta, comparison, folder) == pair
@@ -162,7 +162,9 @@ def test_the_fair_parent_has_the_same_start_stream_and_at_least_the_time(pair: P
     configs = [json.loads((folder / name / "config.json").read_text()) for name in ("parent", "fair_parent", "meta")]
     parent, fair, meta = configs
     assert fair["outer"].pop("steps") > parent["outer"].pop("steps")
-    assert {k: v for k, v in fair.items() if k != "out"} == {k: v for k, v in parent.items() if k != "out"}
+    validated = {name: fair.pop(name) for name in ("validate_every", "validation_T", "validation_rates")}
+    assert validated["validation_T"] == meta["T"]
+    assert fair == {name: value for name, value in parent.items() if name not in validated}
     assert all(meta[name] == fair[name] for name in ("plan", "augmentation", "seed", "held_out", "data"))
     assert load(pair.meta).facts["held_out"] == load(pair.fair.checkpoint).facts["held_out"]
     first, second = (load(folder / name / "last.safetensors").facts for name in ("parent", "fair_parent"))

@@ -99,7 +99,9 @@ def test_a_setting_is_stopped_where_another_beats_it_at_the_rung(folder: Path, s
                 seconds[setting.name] += one["seconds"] + one["loading_seconds"]
     for row in swept.rows:
         beaten = any(
-            seconds[other] <= seconds[row["name"]] and clearly_better(scores[other], scores[row["name"]])
+            row["T"] >= swept.settings[other].T
+            and seconds[other] <= seconds[row["name"]]
+            and clearly_better(scores[other], scores[row["name"]])
             for other in scores
         )
         assert (row["status"] is Status.STOPPED) == beaten
@@ -126,6 +128,21 @@ def test_the_same_command_computes_nothing_again(
     assert [{**row} for row in again.rows] == swept.rows
     assert again.recommended == swept.front[0]  # none is so fast; this is the fastest
     assert _runs(tracking, folder) == runs
+
+
+def test_trials_that_an_older_version_pasted_in_another_way_are_not_taken_up(config: Sweep, tmp_path: Path) -> None:
+    """Nothing is tried then; the sweep's own configuration does not say how masks were pasted."""
+    setting = settings(config.space)[-1]
+    trial = tmp_path / TRIALS / setting.name
+    run_folder.claim(tmp_path, config)
+    run_folder.claim(trial, evaluation_of(config, setting))
+    values = json.loads((trial / "config.json").read_text())
+    del values["segmentation"]["pasting"]
+    (trial / "config.json").write_text(json.dumps(values))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(BadInput, match=r"differs in segmentation\.pasting \(release there, exact now\)"):
+        sweep(config, tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_sweep_resumes_after_a_failure(

@@ -28,13 +28,6 @@ def test_only_the_front_has_names_and_what_was_stopped_is_a_ring() -> None:
     assert axes.get_xscale() == "log"
 
 
-def test_a_row_without_a_time_is_left_out() -> None:
-    untimed = [{**row, "fps": None} for row in ROWS]
-    for rows, count in (([*ROWS, {**ROWS[0], "name": "old", "fps": None}], 2), (untimed, 0)):
-        (axes,) = pareto_front(rows).axes
-        assert len([text for text in axes.texts if isinstance(text, Annotation)]) == count
-
-
 def test_beside_published_results() -> None:
     (axes,) = pareto_front(ROWS, published_on(DAVIS_2016)).axes
     names = {text.get_text() for text in axes.texts if isinstance(text, Annotation)}
