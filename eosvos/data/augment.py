@@ -137,16 +137,25 @@ def _covered(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """How much of each pixel of a grid of ``size`` (h, w) a mask (H, W) bool covers, of H x W parts: (h, w) int64.
 
     In whole numbers, so that one half is one half anywhere: along an axis a pixel of the mask has as many parts as the
-    grid has pixels.
+    grid has pixels. Only what is around the mask is looked at.
     """
-    parts = mask.long()
-    for length in size:
-        pixels, count = torch.nn.functional.pad(parts, (0, 0, 0, 1)), len(parts)
-        edges = torch.arange(length + 1) * count
+    covered = torch.zeros(size, dtype=torch.int64)
+    ys, xs = (torch.where(mask.any(dim=axis))[0] for axis in (1, 0))
+    if len(ys) == 0:
+        return covered
+    top, left = int(ys[0]), int(xs[0])
+    parts = mask[top : int(ys[-1]) + 1, left : int(xs[-1]) + 1].long()
+    touched = []
+    for length, count, start in zip(size, mask.shape, (top, left), strict=True):
+        first, end = start * length // count, -(-(start + len(parts)) * length // count)
+        pixels = torch.nn.functional.pad(parts, (0, 0, 0, 1))
+        edges = (torch.arange(first, end + 1) * count - start * length).clamp(0, len(parts) * length)
         whole, rest = edges // length, edges % length
         before = pixels.cumsum(dim=0) - pixels
         parts = (before[whole] * length + pixels[whole] * rest[:, None]).diff(dim=0).T
-    return parts
+        touched.append(slice(first, end))
+    covered[touched[0], touched[1]] = parts
+    return covered
 
 
 def input_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
