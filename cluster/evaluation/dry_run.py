@@ -7,8 +7,8 @@ import torch
 
 from cluster.evaluation.config import Evaluation, Subject
 from cluster.evaluation.setup import choose_sequences
-from eosvos.data.augment import input_size
 from eosvos.data.parquet import open_dataset
+from eosvos.data.resizing import input_size
 from eosvos.data.sequence import size_text
 from eosvos.draws import generator
 from eosvos.errors import BadInput

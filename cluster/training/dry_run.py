@@ -8,9 +8,10 @@ import torch
 from cluster.training import checkpoints
 from cluster.training.config import Training
 from cluster.training.stream import stream_config
-from eosvos.data.augment import TaskFrames, input_size
+from eosvos.data.augment import TaskFrames
 from eosvos.data.config import PlanConfig
 from eosvos.data.mixture import open_mixture
+from eosvos.data.resizing import input_size
 from eosvos.data.sequence import size_text
 from eosvos.data.tasks import Task
 from eosvos.errors import BadInput

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig, Targets
+from eosvos.data.resizing import input_size, resize, resize_mask
 from eosvos.data.sequence import VOID, Sequence
+from eosvos.data.stills import degraded, moved
 from eosvos.data.tasks import MIN_AREA, Task
-from eosvos.data.views import degraded, moved
 from eosvos.data.warps import MIN_REMAINING, TARGET, TRIES, LabelledFrame, least_remaining, warp, warp_keeping_object
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
@@ -48,7 +48,7 @@ def task_frames(
         task: what to make.
         config: ranges.
         seed: of the training.
-        short_side, long_side: frames are first resized to these, as by ``resize``.
+        short_side, long_side: frames are first resized to these, as by ``input_size``.
         targets: which objects the masks hold.
 
     Raises:
@@ -103,67 +103,6 @@ def transform_batch(
     return [transform(frames[place % len(frames)], config, rng) for place in places]
 
 
-def resize(image: Tensor, short_side: int, long_side: int) -> Tensor:
-    """A frame (3, H, W) uint8 at the model's input size, filtered bilinearly with antialiasing.
-
-    The shorter side becomes ``short_side``, or less where the longer side would exceed ``long_side``.
-    """
-    size = input_size((image.shape[1], image.shape[2]), short_side, long_side)
-    frame: Tensor = F.resize(image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True)
-    return frame
-
-
-def resize_mask(mask: Tensor, short_side: int, long_side: int) -> Tensor:
-    """The mask of a ``LabelledFrame`` (H, W) uint8 at the model's input size, as ``resize`` of its frame.
-
-    A pixel is the object's where that covers half of it or more; but an object that would be lost for it keeps every
-    pixel that it touches. A pixel is void where it is not the object's, but might be.
-    """
-    size = input_size((mask.shape[0], mask.shape[1]), short_side, long_side)
-    shown = _resized(mask == 1, size)
-    if not bool((mask == VOID).any()):
-        return shown.to(torch.uint8)
-    return torch.where(_resized(mask > 0, size) > shown, VOID, shown).to(torch.uint8)
-
-
-def _resized(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) bool -> ``size`` (h, w) bool."""
-    covered = _covered(mask, size)
-    half = 2 * covered >= mask.numel()
-    return half if half.any() else covered > 0
-
-
-def _covered(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """How much of each pixel of a grid of ``size`` (h, w) a mask (H, W) bool covers, of H x W parts: (h, w) int64.
-
-    In whole numbers, so that one half is one half anywhere: along an axis a pixel of the mask has as many parts as the
-    grid has pixels. Only what is around the mask is looked at.
-    """
-    covered = torch.zeros(size, dtype=torch.int64)
-    ys, xs = (torch.where(mask.any(dim=axis))[0] for axis in (1, 0))
-    if len(ys) == 0:
-        return covered
-    top, left = int(ys[0]), int(xs[0])
-    parts = mask[top : int(ys[-1]) + 1, left : int(xs[-1]) + 1].long()
-    touched = []
-    for length, count, start in zip(size, mask.shape, (top, left), strict=True):
-        first, end = start * length // count, -(-(start + len(parts)) * length // count)
-        pixels = torch.nn.functional.pad(parts, (0, 0, 0, 1))
-        edges = (torch.arange(first, end + 1) * count - start * length).clamp(0, len(parts) * length)
-        whole, rest = edges // length, edges % length
-        before = pixels.cumsum(dim=0) - pixels
-        parts = (before[whole] * length + pixels[whole] * rest[:, None]).diff(dim=0).T
-        touched.append(slice(first, end))
-    covered[touched[0], touched[1]] = parts
-    return covered
-
-
-def input_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
-    """(H, W) of a frame -> (H, W) of the model's input; the aspect ratio is kept to the nearest pixel."""
-    factor = min(short_side / min(size), long_side / max(size))
-    return max(round(size[0] * factor), 1), max(round(size[1] * factor), 1)
-
-
 @dataclass(frozen=True)
 class _Look:
     """What the frames of a task share."""
@@ -213,16 +152,17 @@ def _read(
             f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} "
             f"{'is' if hidden else 'is not'} in its mask, though the index says otherwise; encode the dataset again"
         )
-    mask = resize_mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8), *sides)
+    size = input_size((image.shape[1], image.shape[2]), *sides)
+    mask = resize_mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8), size)
     others: list[Tensor] = []
     if targets == "merged":
         others = [(ids > 0) & (ids != VOID)]
     elif targets == "instances":
         others = [ids == other for other in sorted({*torch.unique(ids).tolist()} - {0, VOID, object_id})]
     for number, other in enumerate(others, TARGET + 1):
-        its = resize_mask(other.to(torch.uint8), *sides)
+        its = resize_mask(other.to(torch.uint8), size)
         mask = torch.where((its == 1) & ((mask == 0) | (mask == VOID)), number, mask)
-    return LabelledFrame(resize(image, *sides), mask)
+    return LabelledFrame(resize(image, size), mask)
 
 
 def _wanted(mask: Tensor, targets: Targets, target_is_pasted: bool) -> Tensor:

@@ -1,6 +1,7 @@
 """How tasks are drawn and augmented, as data."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 Targets = Literal["one", "merged", "instances"]
@@ -37,6 +38,27 @@ class PlanConfig:
         for name in ("train_frames", "test_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """The window around an object that the model looks at.
+
+    Attributes:
+        extent: times the object's box, at least 1; 0: the whole frame.
+        least: share of the frame's height that it has at least, within 0 and 1.
+        shape: that of the frame, or a square of the model's shorter side, which is cheaper.
+    """
+
+    extent: float = 0.0
+    least: float = 0.25
+    shape: Literal["frame", "square"] = "frame"
+
+    def __post_init__(self) -> None:
+        if not (self.extent == 0 or 1 <= self.extent < inf):
+            raise ValueError(f"view: must be 0, or at least 1, got {self.extent}")
+        if not 0 < self.least <= 1:
+            raise ValueError(f"view_least: must be above 0 and at most 1, got {self.least}")
 
 
 @dataclass(frozen=True)

@@ -1,105 +1,137 @@
-"""Views of one and the same frame, drawn far apart, so that a photograph is a task as hard as a video.
+"""Views: windows of a frame that the model looks at, so that an object has about the same size whatever the video's."""
 
-An affine warp alone is too easy: learning rates that memorize the frame pay.
-"""
+from dataclasses import dataclass
 
-import io
-import math
-
-import numpy as np
-import torch
-from PIL import Image
-from scipy import ndimage
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as F
 
-from eosvos.data.config import AugmentationConfig, ViewsConfig
-from eosvos.data.sequence import decode_image
-from eosvos.data.warps import LabelledFrame, keeping_object, least_remaining, warp
+from eosvos.data.config import ViewConfig
+from eosvos.data.resizing import input_size, resize, resize_mask
 
-_NODES = 4
-"""An elastic warp is smooth: it is drawn on a grid of so many nodes to a side."""
-_MARGIN = 2
-"""Pixels around the object that are filled as well, as they show some of it."""
-_BLUR = 0.02
-"""Of what is filled, as a share of the frame's shorter side."""
-_QUALITY = (20, 80)
-"""Of JPEG noise, as libjpeg counts it."""
+WIDENING = 1.3
+"""Factor of a view's extent for each frame in which its object was not seen."""
 
 
-def moved(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator) -> LabelledFrame:
-    """The frame with its object moved against the background, then all of it bent, as ``config.views`` says.
+@dataclass(frozen=True)
+class View:
+    """A window of a frame at the model's input size; the whole frame is one, too.
 
-    Each is left out where no draw leaves ``MIN_REMAINING`` of the object's pixels.
+    The window is of whole pixels, so that what is cut out is what is there, and lies within the frame.
+
+    Attributes:
+        frame: (H, W) of the frame.
+        window: top, left, height, width in pixels of the frame.
+        size: (h, w) of the model's input.
     """
-    if config.views.apart > 0:
-        frame = keeping_object(frame, lambda: _apart(frame, config, rng), least_remaining(frame))
-    if config.views.elastic > 0:
-        frame = keeping_object(frame, lambda: _bent(frame, config.views.elastic, rng), least_remaining(frame))
-    return frame
+
+    frame: tuple[int, int]
+    window: tuple[int, int, int, int]
+    size: tuple[int, int]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the window is the frame."""
+        return self.window == (0, 0, *self.frame)
+
+    def image(self, frame: Tensor) -> Tensor:
+        """(3, H, W) uint8 -> (3, h, w) uint8."""
+        return resize(self._cut(frame), self.size)
+
+    def mask(self, mask: Tensor) -> Tensor:
+        """The mask of a ``LabelledFrame``, (H, W) uint8 -> (h, w) uint8, by ``resize_mask``; 0 where none is inside."""
+        return resize_mask(self._cut(mask), self.size)
+
+    def box_inside(self, box: Tensor) -> Tensor:
+        """Boxes (..., 4) float, x0 y0 x1 y1 in pixels of the frame -> of the model's input."""
+        return (box - box.new_tensor(self._corner)) * box.new_tensor(self._scale)
+
+    def box_outside(self, box: Tensor) -> Tensor:
+        """Boxes (..., 4) float in pixels of the model's input -> of the frame."""
+        _, _, height, width = self.window
+        return box * box.new_tensor([width / self.size[1], height / self.size[0]] * 2) + box.new_tensor(self._corner)
+
+    def place(self, window: Tensor) -> Tensor:
+        """What was made of the window, at its size in the frame, in the whole frame: 0 elsewhere."""
+        if self.is_whole:
+            return window
+        top, left, height, width = self.window
+        placed = window.new_zeros(self.frame)
+        placed[top : top + height, left : left + width] = window
+        return placed
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """(height, width) of the window, in pixels of the frame."""
+        return self.window[2], self.window[3]
+
+    def _cut(self, values: Tensor) -> Tensor:
+        top, left, height, width = self.window
+        return values[..., top : top + height, left : left + width]
+
+    @property
+    def _corner(self) -> list[float]:
+        top, left, _, _ = self.window
+        return [float(left), float(top)] * 2
+
+    @property
+    def _scale(self) -> list[float]:
+        _, _, height, width = self.window
+        return [self.size[1] / width, self.size[0] / height] * 2
 
 
-def degraded(image: Tensor, config: ViewsConfig, rng: np.random.Generator) -> Tensor:
-    """An image (3, H, W) uint8 with motion blur, then JPEG noise."""
-    if config.motion_blur > 0:
-        image = _blurred(image, rng.uniform(0, config.motion_blur * min(image.shape[1:])), rng.uniform(0, math.pi))
-    if config.jpeg > 0 and rng.random() < config.jpeg:
-        data = io.BytesIO()
-        quality = int(rng.integers(*_QUALITY, endpoint=True))
-        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(data, "JPEG", quality=quality)
-        image = decode_image(data.getvalue(), "JPEG noise")
-    return image
+def whole(frame: tuple[int, int], sides: tuple[int, int]) -> View:
+    """All of a frame (H, W), its shorter and longer side at most ``sides``."""
+    return View(frame, (0, 0, *frame), input_size(frame, *sides))
 
 
-def _apart(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Generator) -> LabelledFrame:
-    """The object cut out, turned and zoomed about its centre, and shifted, over a background without it."""
-    height, width = frame.mask.shape
-    ys, xs = torch.where(frame.shown)
-    shift = rng.uniform(-config.views.apart, config.views.apart, size=2) * (width, height)
-    centre = float(xs.double().mean()), float(ys.double().mean())
-    there = warp(frame, config, rng, (float(shift[0]), float(shift[1])), centre)
-    background = torch.where(frame.shown, 0, frame.mask)
-    return LabelledFrame(
-        torch.where(there.shown, there.image, _without_object(frame)),
-        torch.where(there.shown, 1, background).to(frame.mask.dtype),
-    )
+def around(
+    box: Tensor, frame: tuple[int, int], sides: tuple[int, int], config: ViewConfig, widening: float = 1.0
+) -> View:
+    """The view of an object.
+
+    It is centred on the box as far as the frame's border lets it. Where it would be as large as the frame it is the
+    whole frame.
+
+    Args:
+        box: (4,) float, x0 y0 x1 y1 in pixels of the frame.
+        frame: (H, W).
+        sides: shorter and longer side of the model's input.
+        config: extent, least extent and shape.
+        widening: factor of the extent, at least 1.
+    """
+    all_of_it = whole(frame, sides)
+    if config.extent == 0:
+        return all_of_it
+    (height, width), size = frame, all_of_it.size
+    aspect = width / height
+    if config.shape == "square":
+        aspect, size = 1.0, (min(sides), min(sides))
+    x0, y0, x1, y1 = box.tolist()
+    tall = max(config.extent * max(y1 - y0, (x1 - x0) / aspect), config.least * height) * widening
+    rows, columns = max(round(tall), 1), max(round(tall * aspect), 1)
+    if rows >= height or columns >= width:
+        return all_of_it
+    top = min(max(round((y0 + y1 - rows) / 2), 0), height - rows)
+    left = min(max(round((x0 + x1 - columns) / 2), 0), width - columns)
+    return View(frame, (top, left, rows, columns), size)
 
 
-def _without_object(frame: LabelledFrame) -> Tensor:
-    """The image with the object's place filled by what is around it: the nearest pixels, blurred."""
-    hole = ndimage.binary_dilation(frame.shown.numpy(), iterations=_MARGIN)
-    if hole.all():
-        return frame.image
-    nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
-    filled = frame.image.numpy()[:, nearest[0], nearest[1]]
-    smooth = ndimage.gaussian_filter(filled, sigma=_BLUR * min(hole.shape), mode="nearest", axes=(1, 2))
-    return torch.where(torch.from_numpy(hole), torch.from_numpy(smooth), frame.image)
+@dataclass(frozen=True)
+class Seen:
+    """A box in the view that it was seen in.
 
+    Attributes:
+        box: (4,) float, x0 y0 x1 y1 in pixels of the view's input.
+        view: of the frame.
+    """
 
-def _bent(frame: LabelledFrame, amount: float, rng: np.random.Generator) -> LabelledFrame:
-    """Warped smoothly by up to ``amount`` of the shorter side."""
-    height, width = frame.mask.shape
-    nodes = torch.from_numpy(rng.uniform(-1, 1, size=(1, 2, _NODES, _NODES))).float()
-    smooth = torch.nn.functional.interpolate(nodes, size=(height, width), mode="bicubic", align_corners=True)
-    # torchvision counts a side as 2.
-    scale = 2 * amount * min(height, width) / torch.tensor([width, height])
-    displacement = smooth.permute(0, 2, 3, 1) * scale
-    image, mask = (
-        F.elastic(part, displacement) for part in (tv_tensors.Image(frame.image), tv_tensors.Mask(frame.mask))
-    )
-    return LabelledFrame(image.as_subclass(Tensor), mask.as_subclass(Tensor))
+    box: Tensor
+    view: View
 
+    @property
+    def in_frame(self) -> Tensor:
+        """(4,) float, in pixels of the frame."""
+        return self.view.box_outside(self.box)
 
-def _blurred(image: Tensor, length: float, angle: float) -> Tensor:
-    """The mean of the image along a line of ``length`` pixels at ``angle``, in radians."""
-    reach = math.ceil(length / 2)
-    if reach == 0:
-        return image
-    places = np.linspace(-length / 2, length / 2, 4 * reach + 1)
-    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
-    rows, columns = (np.rint(reach + places * part(angle)).astype(int) for part in (np.sin, np.cos))
-    np.add.at(kernel, (rows, columns), 1 / len(places))
-    padded = torch.nn.functional.pad(image[None].float(), [reach] * 4, mode="replicate")
-    weights = torch.from_numpy(kernel).expand(3, 1, -1, -1)
-    return torch.nn.functional.conv2d(padded, weights, groups=3)[0].round().clamp(0, 255).to(torch.uint8)
+    def inside(self, view: View) -> Tensor:
+        """(4,) float, in pixels of another view's input; as it is in its own."""
+        return self.box if view == self.view else view.box_inside(self.in_frame)

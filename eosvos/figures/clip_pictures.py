@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from eosvos.data.augment import resize
+from eosvos.data.resizing import input_size, resize
 from eosvos.figures.contact_sheet import contact_sheet
 
 SHEET_FRAMES, SHEET_COLUMNS = 12, 4
@@ -63,7 +63,7 @@ class ClipSheet:
     def add(self, name: str, image: Tensor) -> None:
         """The next frame, (3, H, W) uint8, and its name."""
         if self.seen % self.stride == 0:
-            self.frames.append((name, resize(image, *SHEET_CELL)))
+            self.frames.append((name, resize(image, input_size((image.shape[1], image.shape[2]), *SHEET_CELL))))
             if len(self.frames) > 2 * SHEET_FRAMES:
                 self.frames = self.frames[::2]
                 self.stride *= 2

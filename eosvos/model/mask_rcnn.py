@@ -13,7 +13,7 @@ from eosvos.model.boxes import tight_box
 from eosvos.model.config import ModelConfig
 from eosvos.model.losses import IGNORED
 from eosvos.model.proposals import build_rpn
-from eosvos.model.roi_heads import OBJECT, Detection, build_roi_heads
+from eosvos.model.roi_heads import OBJECT, Detection, Following, build_roi_heads
 
 IMAGE_MEAN, IMAGE_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -118,16 +118,20 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         return total(losses)
 
     @torch.no_grad()
-    def detect(self, image: Tensor, extra_proposals: Tensor | None = None) -> Detection | None:
+    def detect(
+        self, image: Tensor, extra_proposals: Tensor | None = None, following: Following | None = None
+    ) -> Detection | None:
         """The best detection in one frame, or None where no score exceeds 0.5.
 
         Args:
             image: (3, H, W) uint8 at the model's input size.
             extra_proposals: (K, 4) float, pixels of ``image``; they take the place of the K lowest-ranked proposals
                 (box propagation).
+            following: where the object was seen last, in pixels of ``image``; without it the highest score counts.
         """
         if self.training:
             self.eval()
+        self.roi_heads.following = following
         self.rpn.replayed = None
         images = self.image_list([image])
         features = self.backbone(images.tensors)

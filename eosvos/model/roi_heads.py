@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, paste_masks_in_image
-from torchvision.ops import clip_boxes_to_image
+from torchvision.ops import box_iou, clip_boxes_to_image
 
 from eosvos.model.boxes import scale_box
 from eosvos.model.config import BACKBONE_LEVELS, ModelConfig
@@ -40,10 +40,26 @@ class Detection:
     mask_box: Tensor
 
 
+@dataclass(frozen=True)
+class Following:
+    """What is known of where the object is.
+
+    Attributes:
+        box: (4,) float, as in ``Detection``: where it was seen last.
+        weight: what the overlap with it counts beside the score, at least 0.
+        threshold: of the score.
+    """
+
+    box: Tensor
+    weight: float
+    threshold: float
+
+
 class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
     """RoI heads with a configurable mask loss in training and one best detection in segmentation."""
 
     config: ModelConfig
+    following: Following | None = None
 
     def forward(
         self,
@@ -121,15 +137,20 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         # torchvision's decoder leaves the coordinates of all classes in one dimension where nothing is proposed.
         decoded = self.box_coder.decode(box_regression, proposals).reshape(*class_logits.shape, 4)
         all_boxes = decoded[:, OBJECT].split(counts)
+        following = self.following
+        threshold = self.score_thresh if following is None else following.threshold
         best: list[tuple[Tensor, float] | None] = []
         for scores, boxes, shape in zip(all_scores, all_boxes, image_shapes, strict=True):
             clipped = clip_boxes_to_image(boxes, shape)
             # The highest score is what non-maximum suppression keeps first, so one detection needs no suppression.
-            usable = ((clipped[:, 2:] - clipped[:, :2]).amin(dim=1) >= 1) & (scores > self.score_thresh)
+            usable = ((clipped[:, 2:] - clipped[:, :2]).amin(dim=1) >= 1) & (scores > threshold)
             if not usable.any():
                 best.append(None)
                 continue
-            index = int(torch.where(usable, scores, -1.0).argmax())
+            ranks = scores
+            if following is not None and following.weight > 0:
+                ranks = scores + following.weight * box_iou(clipped, following.box[None].to(clipped))[:, 0]
+            index = int(torch.where(usable, ranks, -1.0).argmax())
             best.append((clipped[index], float(scores[index])))
         if not any(best):
             return [None] * len(best)

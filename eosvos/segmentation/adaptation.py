@@ -14,6 +14,7 @@ from torch import Tensor
 from eosvos.data.augment import transform_batch
 from eosvos.data.config import SPATIAL
 from eosvos.data.sequence import VOID
+from eosvos.data.views import Seen, View
 from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import descend, fine_tune, load_parameters
@@ -31,9 +32,11 @@ class AdaptedObject:
         start: position of the frame with its latest given mask; it is segmented in those that follow.
         model: adapted in place.
         given: the frames with a given mask to learn from: the first one, and the latest one.
-        start_box: (4,) float, in pixels of the model's input: tight box of the latest given mask, or of the mask before
-            the last online adaptation; None where that mask is empty.
-        box: that of the last frame's mask; None where it is empty.
+        view: of the latest given frame.
+        start_box: around the latest given mask, or the mask before the last online adaptation; None where it is empty.
+        box: around the last frame's mask; None where it is empty.
+        last_seen: the last of these that was not None.
+        lost: frames since then.
         recent: the frames that the next online adaptation learns from; None where the object is not seen.
         steps: fine-tuning steps taken on the given frames.
         state: how many of them lead to the state that the model has: all, unless there is a time budget.
@@ -49,9 +52,12 @@ class AdaptedObject:
     start: int
     model: MaskRCNN
     given: tuple[LabelledFrame, ...]
-    start_box: Tensor | None
-    box: Tensor | None
+    view: View
     recent: deque[LabelledFrame | None]
+    start_box: Seen | None = None
+    box: Seen | None = None
+    last_seen: Seen | None = None
+    lost: int = 0
     steps: int = 0
     state: int = 0
     computed: int = 0
@@ -62,8 +68,11 @@ class AdaptedObject:
     adaptation_seconds: float = 0.0
     segmentation_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._begin_anew()
+
     @property
-    def propagated_box(self) -> Tensor | None:
+    def propagated_box(self) -> Seen | None:
         """The box that box propagation jitters; None where nothing is seen since the last online adaptation."""
         return self.start_box if self.box is None else self.box
 
@@ -74,10 +83,21 @@ class AdaptedObject:
 
     def rewind(self) -> None:
         """Goes back to the start of a pass over the video; what fine-tuning gave stays."""
-        self.start_box = self.box = tight_box(self.given[-1].shown)
+        self._begin_anew()
         self.recent.clear()
         self.adaptation_seconds = self.segmentation_seconds = 0.0
         self.diverged_adaptations = 0
+
+    def see(self, box: Tensor | None, view: View) -> None:
+        """Takes in the box (4,) around the object in a frame, in pixels of the view's input; None: it is not seen."""
+        self.box = None if box is None else Seen(box, view)
+        self.last_seen = self.box or self.last_seen
+        self.lost = self.lost + 1 if self.box is None else 0
+
+    def _begin_anew(self) -> None:
+        self.last_seen = None
+        self.see(tight_box(self.given[-1].shown), self.view)
+        self.start_box = self.box
 
 
 class FineTuner(Protocol):

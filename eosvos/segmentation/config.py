@@ -1,10 +1,11 @@
 """Settings of test time, as data."""
 
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from typing import Literal
 
 from eosvos.config import OLDER
+from eosvos.data.config import ViewConfig
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,18 @@ class SegmentationConfig:
     transforms: int = 3
     """Copies of the first frame in the batch of each fine-tuning step, every one flipped, turned, zoomed and shifted
     anew; 0: the frame as it is."""
+    view: float = 0.0
+    """Look at a window around the object, this many times its box, in the first frame and around its last box in each
+    later one, wider for every frame in which it is not seen. 0: at the whole frame."""
+    view_least: float = 0.25
+    """Share of the frame's height that such a window has at least."""
+    view_shape: Literal["frame", "square"] = "frame"
+    """Its shape: the frame's, or a square of the model's shorter side, which is cheaper."""
+    continuity: float = 0.0
+    """What the overlap of a detection with the last box counts, as intersection over union times this beside its score,
+    in the choice of the best. 0: the score alone."""
+    follow_threshold: float = 0.5
+    """Score from which on an object that was seen in the frame before is taken for seen; elsewhere it is one half."""
     box_propagation: bool = True
     """Add jittered copies of the object's last box to the proposals; they replace the lower-ranked half."""
     pasting: Literal["exact", "release"] = field(default="exact", metadata={OLDER: "release"})
@@ -46,7 +59,17 @@ class SegmentationConfig:
     """What the loss of the first frame weighs in an online adaptation, against 1 for each of those frames (OnAVOS leans
     on the first frame, too)."""
 
+    @property
+    def window(self) -> ViewConfig:
+        """The window around an object that the model looks at."""
+        return ViewConfig(self.view, self.view_least, self.view_shape)
+
     def __post_init__(self) -> None:
+        _ = self.window  # raises for what it cannot be
+        if not (0 <= self.continuity < inf):
+            raise ValueError(f"continuity: must be at least 0, got {self.continuity}")
+        if not 0 < self.follow_threshold <= 0.5:
+            raise ValueError(f"follow_threshold: must be above 0 and at most 0.5, got {self.follow_threshold}")
         if not (self.rate_scale > 0 and isfinite(self.rate_scale)):
             raise ValueError(f"rate_scale: must be above 0, got {self.rate_scale}")
         if not 0.25 <= self.input_scale <= 4:
@@ -73,7 +96,7 @@ class SegmentationConfig:
             raise ValueError(f"online_first_weight: must be above 0, got {self.online_first_weight}")
 
 
-FINE_TUNING = ("rate_scale", "input_scale", "transforms")
+FINE_TUNING = ("rate_scale", "input_scale", "transforms", "view", "view_least", "view_shape")
 """What fine-tuning depends on; the other fields are of what follows it."""
 
 DEFAULTS = SegmentationConfig()

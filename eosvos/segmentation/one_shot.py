@@ -10,15 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from eosvos.data.augment import resize, resize_mask
 from eosvos.data.sequence import VOID, object_ids, size_text
+from eosvos.data.views import WIDENING, View, around, whole
 from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
-from eosvos.model.boxes import jittered_boxes, scale_box, tight_box
+from eosvos.model.boxes import jittered_boxes, tight_box
 from eosvos.model.mask_rcnn import MaskRCNN
-from eosvos.model.roi_heads import PASTINGS
+from eosvos.model.roi_heads import PASTINGS, Following
 from eosvos.segmentation.adaptation import (
     AdaptedObject,
     FineTuner,
@@ -29,6 +29,22 @@ from eosvos.segmentation.adaptation import (
 )
 from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
 from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
+
+
+class Frame:
+    """A frame of the video, and the views of it that were asked for."""
+
+    def __init__(self, image: Tensor, whole: View) -> None:
+        """The image (3, H, W) uint8; all of it is looked at, at once, as most often it is asked for."""
+        self.whole = whole
+        self._image = image
+        self._views = {whole: whole.image(image)}
+
+    def seen_in(self, view: View) -> Tensor:
+        """(3, h, w) uint8."""
+        if view not in self._views:
+            self._views[view] = view.image(self._image)
+        return self._views[view]
 
 
 class OneShotSegmenter:
@@ -109,7 +125,7 @@ class OneShotSegmenter:
                     f"frame {position} has {size_text(frame_size)} pixels, the first one {size_text(size)}; "
                     "export all frames at one size"
                 )
-            small = resize(image, *self._sides)
+            frame = Frame(image, whole(size, self._sides))
             loading = time.perf_counter() - asked
             given = _split(masks[position], position, size) if position in masks else {}
             if not alive and not given and position == max(masks):
@@ -117,7 +133,7 @@ class OneShotSegmenter:
             began = time.perf_counter()
             for number, (object_id, mask) in enumerate(given.items(), 1):
                 new = None if object_id in alive else _resume(earlier.get(object_id), position)
-                new = new or self._begin(object_id, position, small, mask, alive.get(object_id))
+                new = new or self._begin(object_id, position, frame, mask, alive.get(object_id))
                 left = time_budget * number / len(given) - (time.perf_counter() - began)
                 self._fine_tuner(new, rates, T, self.config, self.seed, left, partial(on_step, object_id))
                 if new.diverged and not keep_going:
@@ -128,39 +144,41 @@ class OneShotSegmenter:
                 alive[object_id] = adapted[object_id] = new
             fine_tuning = time.perf_counter() - began
             objects = [alive[object_id] for object_id in sorted(alive)]
-            merged = merge(self._predictions(objects, small, size, given, position, rates), size)
+            merged = merge(self._predictions(objects, frame, given, position, rates), size)
             seconds = time.perf_counter() - asked - fine_tuning
             yield replace(merged, seconds=seconds, loading_seconds=loading)
         if position >= 0 and max(masks) > position:
             raise BadInput(f"{_mask_of(max(masks))} is beyond the video, which has {position + 1} frames")
 
-    def predict(self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], position: int) -> Prediction:
-        """The best detection of one object in the frame at ``position``.
-
-        Args:
-            adapted: the object, with the box that goes on from its last mask.
-            small: (3, h, w) uint8, the frame at the model's input size.
-            size: (H, W) of the video.
-            position: of the frame.
-        """
-        extra = None
-        input_size = (small.shape[1], small.shape[2])
+    def predict(self, adapted: AdaptedObject, frame: Frame, position: int) -> tuple[Prediction, View]:
+        """The best detection of one object in the frame at ``position``, and the view that it was looked for in."""
+        view = self._view(adapted, frame)
+        extra = following = None
         box = adapted.propagated_box
         if self.config.box_propagation and box is not None:
             draws = Stream.JITTER.torch(self.seed, adapted.id, position)
             count = self.optimization.config.proposals_test // 2
-            extra = jittered_boxes(box, count, input_size, draws).to(self.device)
-        detection = adapted.model.detect(small, extra)
+            extra = jittered_boxes(box.inside(view), count, view.size, draws).to(self.device)
+        if adapted.last_seen is not None:
+            threshold = 0.5 if adapted.lost else self.config.follow_threshold
+            following = Following(adapted.last_seen.inside(view), self.config.continuity, threshold)
+        detection = adapted.model.detect(frame.seen_in(view), extra, following)
         if detection is None:
-            return Prediction(torch.zeros(size))
-        probability = PASTINGS[self.config.pasting](detection, input_size, size)
-        return Prediction(probability.cpu(), scale_box(detection.box, input_size, size).cpu(), detection.score)
+            return Prediction(torch.zeros(view.frame)), view
+        probability = view.place(PASTINGS[self.config.pasting](detection, view.size, view.extent))
+        return Prediction(probability.cpu(), view.box_outside(detection.box).cpu(), detection.score), view
+
+    def _view(self, adapted: AdaptedObject, frame: Frame) -> View:
+        """Around where the object was seen last, wider for each frame since then."""
+        if adapted.last_seen is None:
+            return frame.whole
+        box = adapted.last_seen.in_frame
+        return around(box, frame.whole.frame, self._sides, self.config.window, WIDENING**adapted.lost)
 
     def _predictions(
         self,
         objects: list[AdaptedObject],
-        small: Tensor,
-        size: tuple[int, int],
+        frame: Frame,
         given: Mapping[int, Tensor],
         position: int,
         rates: list[Tensor],
@@ -169,8 +187,7 @@ class OneShotSegmenter:
 
         Args:
             objects: in the order of their ids.
-            small: (3, h, w) uint8, the frame at the model's input size.
-            size: (H, W) of the video.
+            frame: to segment.
             given: object id -> its mask as in a ``LabelledFrame``, for those whose mask is given in this frame.
             position: of the frame.
             rates: learning rates of online adaptation.
@@ -182,38 +199,39 @@ class OneShotSegmenter:
                 initialization = partial(self._initialization, adapted.model)
                 adapt_online(adapted, initialization, rates, position, self.config, self.seed)
                 began = time.perf_counter()
-                prediction = self.predict(adapted, small, size, position)
-                self._remember(adapted, small, prediction.probability, position)
+                prediction, view = self.predict(adapted, frame, position)
+                self._remember(adapted, frame, view, prediction.probability, position)
                 adapted.segmentation_seconds += time.perf_counter() - began
                 yield adapted.id, prediction
 
-    def _remember(self, adapted: AdaptedObject, small: Tensor, probability: Tensor, position: int) -> None:
-        """The last box for box propagation, the frame for online adaptation."""
+    def _remember(self, adapted: AdaptedObject, frame: Frame, view: View, probability: Tensor, position: int) -> None:
+        """The last box for box propagation and views, the frame for online adaptation."""
         box = tight_box(probability >= 0.5)
-        input_size, size = (small.shape[1], small.shape[2]), (probability.shape[0], probability.shape[1])
-        adapted.box = None if box is None else scale_box(box, size, input_size)
+        adapted.see(None if box is None else view.box_inside(box), view)
         if self.config.online_interval:
-            mask = resize_mask(online_mask(probability, self.config), *self._sides)
-            remember(adapted, small, mask, position, self.config)
+            mask = view.mask(online_mask(probability, self.config))
+            remember(adapted, frame.seen_in(view), mask, position, self.config)
 
     def _begin(
-        self, object_id: int, position: int, small: Tensor, mask: Tensor, before: AdaptedObject | None
+        self, object_id: int, position: int, frame: Frame, mask: Tensor, before: AdaptedObject | None
     ) -> AdaptedObject:
         """An object with a model that holds the initialization, to learn from its first mask and this one.
 
         Args:
             object_id, position: of the object, and of the frame.
-            small: (3, h, w) uint8, the frame at the model's input size.
-            mask: (H, W) uint8 as in a ``LabelledFrame``, given in this frame.
+            frame: with the mask.
+            mask: (H, W) uint8 as in a ``LabelledFrame``.
             before: the same object before, where this mask corrects it.
         """
         began = time.perf_counter()
-        frame = LabelledFrame(small, resize_mask(mask, *self._sides))
-        given = (*(before.given[:1] if before else ()), frame)
+        view, box = frame.whole, tight_box(mask == 1)
+        if box is not None:
+            view = around(box, view.frame, self._sides, self.config.window)
+        own = LabelledFrame(frame.seen_in(view), view.mask(mask))
+        given = (*(before.given[:1] if before else ()), own)
         model = self.optimization.model().to(self.device)
-        box = tight_box(frame.shown)
         recent = deque[LabelledFrame | None](maxlen=self.config.online_frames)
-        new = AdaptedObject(object_id, position, model, given, box, box, recent)
+        new = AdaptedObject(object_id, position, model, given, view, recent)
         if before is not None:
             new.fine_tuning_seconds = before.fine_tuning_seconds
             new.adaptation_seconds, new.segmentation_seconds = before.adaptation_seconds, before.segmentation_seconds

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eosvos.data.augment import input_size, resize, resize_mask
+from eosvos.data.resizing import input_size, resize, resize_mask
 from eosvos.data.sequence import VOID
 
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
@@ -27,31 +27,31 @@ SIZES = [
 def test_input_size(size: tuple[int, int], short: int, long: int, expected: tuple[int, int]) -> None:
     assert input_size(size, short, long) == expected
     image, mask = torch.zeros((3, *size), dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
-    assert resize(image, short, long).shape == (3, *expected)
-    assert resize_mask(mask, short, long).shape == expected
+    assert resize(image, expected).shape == (3, *expected)
+    assert resize_mask(mask, expected).shape == expected
 
 
 def test_resizing_keeps_image_and_mask_aligned() -> None:
     mask = torch.zeros((96, 160), dtype=torch.uint8)
     mask[30:70, 50:110] = 1
     image = (mask * 200)[None].repeat(3, 1, 1)
-    for short in (48, 61, 192):
-        small_image, small_mask = resize(image, short, 1000), resize_mask(mask, short, 1000)
+    for size in ((48, 80), (61, 102), (192, 320)):
+        small_image, small_mask = resize(image, size), resize_mask(mask, size)
         assert float((small_image[0] / 200 - small_mask).abs().mean()) < 0.03
-    assert torch.equal(resize(image, 96, 1000), image)
-    assert torch.equal(resize_mask(mask, 96, 1000), mask)
-    assert torch.equal(resize_mask(mask, 192, 1000), mask.repeat_interleave(2, 0).repeat_interleave(2, 1))
+    assert torch.equal(resize(image, (96, 160)), image)
+    assert torch.equal(resize_mask(mask, (96, 160)), mask)
+    assert torch.equal(resize_mask(mask, (192, 320)), mask.repeat_interleave(2, 0).repeat_interleave(2, 1))
 
 
 def test_a_thin_object_is_still_there_at_a_smaller_size() -> None:
     bar = torch.zeros((480, 854), dtype=torch.uint8)
     bar[202, 100:240] = 1  # covers a quarter of a row of 128
-    small = resize_mask(bar, 128, 256)
+    small = resize_mask(bar, (128, 228))
     assert small.unique().tolist() == [0, 1]
     ys, xs = torch.where(small > 0)
     assert set(ys.tolist()) == {53, 54}
     assert (int(xs.min()), int(xs.max())) == (26, 64)
-    assert not resize_mask(torch.zeros_like(bar), 128, 256).any()
+    assert not resize_mask(torch.zeros_like(bar), (128, 228)).any()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(1, 8), st.integers(1, 9))
@@ -84,4 +84,4 @@ def test_a_pixel_is_the_objects_where_half_of_it_is_covered(seed: int, height: i
 
     shown, possible = expected(mask == 1), expected(mask > 0)
     values = np.where(shown, 1, np.where(possible, VOID, 0))
-    assert np.array_equal(resize_mask(torch.from_numpy(mask), short, 1000).numpy(), values)
+    assert np.array_equal(resize_mask(torch.from_numpy(mask), size).numpy(), values)

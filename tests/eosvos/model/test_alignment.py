@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eosvos.data.augment import resize, resize_mask, transform
+from eosvos.data.augment import transform
 from eosvos.data.config import AugmentationConfig, ViewsConfig
-from eosvos.data.views import moved
+from eosvos.data.resizing import input_size, resize, resize_mask
+from eosvos.data.stills import moved
 from eosvos.data.warps import LabelledFrame
 from eosvos.model import losses
 from eosvos.model.boxes import scale_box, tight_box
@@ -63,7 +64,7 @@ def pasted_back(
     mask: Tensor, grid: tuple[Any, ...], kind: str, pasting: str, monkeypatch: pytest.MonkeyPatch
 ) -> Tensor:
     """What test time makes of a mask (H, W) that a model has learned to perfection, in a box that is right."""
-    small = resize_mask(mask, grid[1], grid[2])
+    small = resize_mask(mask, input_size((mask.shape[0], mask.shape[1]), grid[1], grid[2]))
     box = tight_box(small)
     assert box is not None
     logits = 100 * (learned_targets(small, box, grid[3], kind == "aligned", monkeypatch) - 0.5)
@@ -151,10 +152,10 @@ def pictured(mask: Tensor) -> LabelledFrame:
 @pytest.mark.parametrize("grid", [grid for grid in GRIDS if grid[4] > 30], ids=str)
 def test_a_frame_and_its_mask_are_resized_alike(grid: tuple[Any, ...]) -> None:
     size, short, long, _, radius, _ = grid
-    off = []
+    to, off = input_size(size, short, long), []
     for centre in torch.tensor(size) / 2 + 8 * (torch.rand((12, 2), generator=torch.Generator().manual_seed(0)) - 0.5):
         frame = pictured(disk(size, radius, centre))
-        small = LabelledFrame(resize(frame.image, short, long), resize_mask(frame.mask, short, long))
+        small = LabelledFrame(resize(frame.image, to), resize_mask(frame.mask, to))
         off.append(centroid(small.image[0]) - centroid(small.mask))
     assert torch.stack(off).mean(dim=0).abs().max() <= 0.05
 

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eosvos.data.views import View
 from eosvos.learning.optimization import Optimization
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.merging import Prediction
-from eosvos.segmentation.one_shot import OneShotSegmenter
+from eosvos.segmentation.one_shot import Frame, OneShotSegmenter
 
 SIZE = (80, 112)  # the video's; the model's input is 64x90
 IDS = (3, 7)
@@ -52,8 +53,9 @@ class FakedSegmenter(OneShotSegmenter):
         self.boxes: list[Any] = []
         self.seen: list[tuple[int, int]] = []
 
-    def predict(self, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], position: int) -> Prediction:
-        assert size == SIZE
-        self.boxes.append(adapted.propagated_box)
+    def predict(self, adapted: AdaptedObject, frame: Frame, position: int) -> tuple[Prediction, View]:
+        assert frame.whole.frame == SIZE
+        box = adapted.propagated_box
+        self.boxes.append(box and box.box)
         self.seen.append((position, adapted.id))
-        return Prediction(self.probabilities[position, adapted.id])
+        return Prediction(self.probabilities[position, adapted.id]), frame.whole

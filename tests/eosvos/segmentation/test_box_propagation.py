@@ -50,7 +50,7 @@ def test_extra_proposals(
 ) -> None:
     segmenter = OneShotSegmenter(optimization, replace(BARE, box_propagation=box_propagation))
     seen: list[Tensor | None] = []
-    monkeypatch.setattr(MaskRCNN, "detect", lambda self, image, extra: seen.append(extra))
+    monkeypatch.setattr(MaskRCNN, "detect", lambda self, image, extra, following: seen.append(extra))
     adapted: dict[int, AdaptedObject] = {}
     masks = segment_masks(segmenter, (video[0][:3], video[1]), 0, adapted=adapted)
     assert not torch.stack(masks[1:]).any()  # nothing detected
@@ -62,7 +62,7 @@ def test_extra_proposals(
         assert extra is not None
         assert extra.shape == (optimization.config.proposals_test // 2, 4)
         assert target.start_box is not None
-        widths, starts = extra - target.start_box, target.start_box
+        widths, starts = extra - target.start_box.box, target.start_box.box
         assert bool((widths[:, :2] <= 0).all() and (widths[:, 2:] >= 0).all())
         assert bool((widths.abs() <= 0.1 * (starts[2:] - starts[:2]).repeat(2) + 1e-4).all())
     assert not torch.equal(seen[0], seen[2])  # type: ignore[arg-type]

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eosvos.data.augment import resize_mask, transform
+from eosvos.data.augment import transform
 from eosvos.data.config import SPATIAL
+from eosvos.data.resizing import resize_mask
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 from eosvos.learning.inner_loop import fine_tune
@@ -43,7 +44,7 @@ def test_a_correction_is_the_truth_from_there_on(optimization: Optimization, vid
     target = adapted[3]
     assert (target.start, target.steps, len(target.given)) == (2, 1, 2)
     assert [int(frame.mask.sum()) for frame in target.given] == [
-        int(resize_mask((mask == 3).to(torch.uint8), 64, 128).sum()) for mask in (first, correction)
+        int(resize_mask((mask == 3).to(torch.uint8), (64, 90)).sum()) for mask in (first, correction)
     ]
     assert faked.boxes[3].tolist() == pytest.approx([5 * 90 / 112, 5 * 0.8, 40 * 90 / 112, 30 * 0.8], abs=1)
     model = optimization.model()  # fine-tuned anew, on both

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from eosvos.data.augment import input_size, resize
+from eosvos.data.resizing import input_size, resize
 from eosvos.learning.optimization import Optimization, load, save
 from eosvos.model.config import ModelConfig
 from eosvos.model.roi_heads import paste_mask
@@ -66,7 +66,7 @@ def test_without_steps_it_is_the_initialization_frame_by_frame(
     masks = segment_masks(OneShotSegmenter(optimization, replace(BARE, transforms=3)), (frames, merged), T=0)
     model, seen = optimization.model(), 0
     for frame, mask in zip(frames[1:], masks[1:], strict=True):
-        small = resize(frame, micro.short_side, micro.long_side)
+        small = resize(frame, (64, 90))
         assert small.shape == (3, 64, 90)
         detection = model.detect(small)
         expected = torch.zeros(SIZE) if detection is None else paste_mask(detection, (64, 90), SIZE)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from eosvos.data import views
 from eosvos.learning.optimization import Optimization
 from eosvos.segmentation import adaptation, one_shot
 from eosvos.segmentation.adaptation import AdaptedObject
@@ -43,7 +44,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", clock)
-    monkeypatch.setattr(one_shot, "resize", clock.slow(one_shot.resize, RESIZE))
+    monkeypatch.setattr(views, "resize", clock.slow(views.resize, RESIZE))
     monkeypatch.setattr(one_shot, "merge", clock.slow(one_shot.merge, MERGE))
     monkeypatch.setattr(adaptation, "fine_tune", clock.slow(adaptation.fine_tune, STEP))
     monkeypatch.setattr(OneShotSegmenter, "predict", clock.slow(OneShotSegmenter.predict, DETECT))

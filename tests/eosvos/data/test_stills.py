@@ -14,8 +14,8 @@ from torch import Tensor
 from eosvos.data.augment import task_frames
 from eosvos.data.config import AugmentationConfig, ViewsConfig
 from eosvos.data.sequence import VOID
+from eosvos.data.stills import degraded, moved
 from eosvos.data.tasks import Task
-from eosvos.data.views import degraded, moved
 from eosvos.data.warps import LabelledFrame
 
 STILL = AugmentationConfig(flip=0, rotation=0, scale=(1, 1), brightness=0, contrast=0, saturation=0, hue=0)
