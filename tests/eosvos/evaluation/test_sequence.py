@@ -193,9 +193,9 @@ def test_void_of_a_given_mask_is_neither_object_nor_background(sequence: Sequenc
         assert not (plain.mask == VOID).any()
         assert torch.equal(masked.shown, plain.shown)
         assert torch.equal(torch.where(masked.mask == VOID, 0, masked.mask), plain.mask)
-        assert one.box is not None
-        assert other.box is not None
-        assert torch.equal(one.box, other.box)
+        assert one.start_box is not None
+        assert other.start_box is not None
+        assert torch.equal(one.start_box, other.start_box)
 
 
 CAPS = Path(__file__).parents[4] / "shared" / "data" / "multi_object" / "pumavos" / "caps"
