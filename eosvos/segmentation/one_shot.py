@@ -150,9 +150,8 @@ class OneShotSegmenter:
         if position >= 0 and max(masks) > position:
             raise BadInput(f"{_mask_of(max(masks))} is beyond the video, which has {position + 1} frames")
 
-    def predict(self, adapted: AdaptedObject, frame: Frame, position: int) -> tuple[Prediction, View]:
-        """The best detection of one object in the frame at ``position``, and the view that it was looked for in."""
-        view = self._view(adapted, frame)
+    def predict(self, adapted: AdaptedObject, frame: Frame, view: View, position: int) -> Prediction:
+        """The best detection of one object in a view of the frame at ``position``."""
         extra = following = None
         box = adapted.propagated_box
         if self.config.box_propagation and box is not None:
@@ -164,9 +163,9 @@ class OneShotSegmenter:
             following = Following(adapted.last_seen.inside(view), self.config.continuity, threshold)
         detection = adapted.model.detect(frame.seen_in(view), extra, following)
         if detection is None:
-            return Prediction(torch.zeros(view.frame)), view
+            return Prediction(torch.zeros(view.frame))
         probability = view.place(PASTINGS[self.config.pasting](detection, view.size, view.extent))
-        return Prediction(probability.cpu(), view.box_outside(detection.box).cpu(), detection.score), view
+        return Prediction(probability.cpu(), view.box_outside(detection.box).cpu(), detection.score)
 
     def _view(self, adapted: AdaptedObject, frame: Frame) -> View:
         """Around where the object was seen last, wider for each frame since then."""
@@ -199,7 +198,8 @@ class OneShotSegmenter:
                 initialization = partial(self._initialization, adapted.model)
                 adapt_online(adapted, initialization, rates, position, self.config, self.seed)
                 began = time.perf_counter()
-                prediction, view = self.predict(adapted, frame, position)
+                view = self._view(adapted, frame)
+                prediction = self.predict(adapted, frame, view, position)
                 self._remember(adapted, frame, view, prediction.probability, position)
                 adapted.segmentation_seconds += time.perf_counter() - began
                 yield adapted.id, prediction

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from eosvos.data.palette import encode_mask
 from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.frames import read_frames
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import VOID, EncodedFrame, Sequence
+from eosvos.data.views import View
 from eosvos.errors import BadInput
 from eosvos.evaluation.results import FineTuning, check_scored
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
@@ -25,7 +25,7 @@ from eosvos.packaged import CHECKPOINT
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.merging import Prediction
-from eosvos.segmentation.one_shot import OneShotSegmenter
+from eosvos.segmentation.one_shot import Frame, OneShotSegmenter
 
 BARE = SegmentationConfig(transforms=1)
 
@@ -213,11 +213,9 @@ def test_a_perfect_detector_has_all_of_it_right(
         (video,) = read_frames(CAPS / "frames", CAPS / "masks")
     truths = [video.mask(position) for position in range(len(video))]
 
-    def predict(
-        self: OneShotSegmenter, adapted: AdaptedObject, small: Tensor, size: tuple[int, int], position: int
-    ) -> Prediction:
+    def predict(self: OneShotSegmenter, adapted: AdaptedObject, frame: Frame, view: View, position: int) -> Prediction:
         truth = truths[position]
-        return Prediction(torch.zeros(size) if truth is None else (truth == adapted.id).float())
+        return Prediction(torch.zeros(view.frame) if truth is None else (truth == adapted.id).float())
 
     monkeypatch.setattr(OneShotSegmenter, "predict", predict)
     (result,), _ = evaluate_sequence(load(CHECKPOINT), video, SequenceSettings((0,), segmentation=BARE))

@@ -53,9 +53,9 @@ class FakedSegmenter(OneShotSegmenter):
         self.boxes: list[Any] = []
         self.seen: list[tuple[int, int]] = []
 
-    def predict(self, adapted: AdaptedObject, frame: Frame, position: int) -> tuple[Prediction, View]:
-        assert frame.whole.frame == SIZE
+    def predict(self, adapted: AdaptedObject, frame: Frame, view: View, position: int) -> Prediction:
+        assert view.frame == SIZE
         box = adapted.propagated_box
         self.boxes.append(box and box.box)
         self.seen.append((position, adapted.id))
-        return Prediction(self.probabilities[position, adapted.id]), frame.whole
+        return Prediction(self.probabilities[position, adapted.id])
