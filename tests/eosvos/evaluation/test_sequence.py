@@ -195,7 +195,7 @@ def test_void_of_a_given_mask_is_neither_object_nor_background(sequence: Sequenc
         assert torch.equal(torch.where(masked.mask == VOID, 0, masked.mask), plain.mask)
         assert one.start_box is not None
         assert other.start_box is not None
-        assert torch.equal(one.start_box, other.start_box)
+        assert torch.equal(one.start_box.box, other.start_box.box)
 
 
 CAPS = Path(__file__).parents[4] / "shared" / "data" / "multi_object" / "pumavos" / "caps"
