@@ -144,7 +144,7 @@ def _read(
 ) -> LabelledFrame:
     """A frame and the mask of an object that is in it, or is ``hidden``, at the model's input size (short, long).
 
-    Merged, all others are one, resized with it, so that there is no seam where two of them touch.
+    Merged, all of them as one come last, so that there is no seam where two of them touch.
     """
     image, ids = video.frame(position)
     if ids is None or bool((ids == object_id).any()) == hidden:
@@ -155,13 +155,14 @@ def _read(
     size = input_size((image.shape[1], image.shape[2]), *sides)
     mask = resize_mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8), size)
     others: list[Tensor] = []
-    if targets == "merged":
-        others = [(ids > 0) & (ids != VOID)]
-    elif targets == "instances":
+    if targets != "one":
         others = [ids == other for other in sorted({*torch.unique(ids).tolist()} - {0, VOID, object_id})]
+    if targets == "merged":
+        others.append((ids > 0) & (ids != VOID))
     for number, other in enumerate(others, TARGET + 1):
         its = resize_mask(other.to(torch.uint8), size)
-        mask = torch.where((its == 1) & ((mask == 0) | (mask == VOID)), number, mask)
+        value = number if targets == "instances" else TARGET + 1
+        mask = torch.where((its == 1) & ((mask == 0) | (mask == VOID)), value, mask)
     return LabelledFrame(resize(image, size), mask)
 
 
