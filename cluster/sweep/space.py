@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from eosvos.errors import BadInput
-from eosvos.segmentation.config import DEFAULTS, FINE_TUNING, SegmentationConfig
+from eosvos.segmentation.config import DEFAULTS, FINE_TUNING, LOOKING, SegmentationConfig
 
 Reset = Literal["first_frame", "none", "initialization"]
+Shape = Literal["frame", "square"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,16 @@ class Space:
     """Sizes of the frames that the model sees, relative to those of training."""
     transforms: tuple[int, ...] = (DEFAULTS.transforms,)
     """Numbers of transforms of the first frame in a fine-tuning batch; 0: the frame as it is."""
+    view: tuple[float, ...] = (DEFAULTS.view,)
+    """Extents of the window around the object that the model looks at, in times its box; 0: the whole frame."""
+    view_least: tuple[float, ...] = (DEFAULTS.view_least,)
+    """Shares of the frame's height that such a window has at least."""
+    view_shape: tuple[Shape, ...] = (DEFAULTS.view_shape,)
+    """Its shapes."""
+    continuity: tuple[float, ...] = (DEFAULTS.continuity,)
+    """What the overlap of a detection with the last box counts beside its score."""
+    follow_threshold: tuple[float, ...] = (DEFAULTS.follow_threshold,)
+    """Scores from which on an object that was seen in the frame before is taken for seen."""
     box_propagation: tuple[bool, ...] = (DEFAULTS.box_propagation,)
     """With and without jittered copies of the last box among the proposals."""
     online_interval: tuple[int, ...] = (DEFAULTS.online_interval,)
@@ -112,10 +123,12 @@ def setting_of(values: dict[str, Any]) -> Setting:
     """
     T, rest = values["T"], {name: value for name, value in values.items() if name != "T"}
     segmentation = SegmentationConfig(**rest)
+    if segmentation.view == 0:
+        segmentation = replace(segmentation, view_least=DEFAULTS.view_least, view_shape=DEFAULTS.view_shape)
     if segmentation.online_interval == 0:
         online = (field.name for field in fields(segmentation) if field.name.startswith("online_"))
         segmentation = replace(segmentation, **{name: getattr(DEFAULTS, name) for name in online})
-        if T == 0:  # nothing is learned, so that only the size matters of what fine-tuning depends on
-            idle = (name for name in FINE_TUNING if name != "input_scale")
+        if T == 0:  # nothing is learned, so that only how it looks matters of what fine-tuning depends on
+            idle = (name for name in FINE_TUNING if name not in LOOKING)
             segmentation = replace(segmentation, **{name: getattr(DEFAULTS, name) for name in idle})
     return Setting(T, segmentation)

@@ -96,7 +96,9 @@ class SegmentationConfig:
             raise ValueError(f"online_first_weight: must be above 0, got {self.online_first_weight}")
 
 
-FINE_TUNING = ("rate_scale", "input_scale", "transforms", "view", "view_least", "view_shape")
+LOOKING = ("input_scale", "view", "view_least", "view_shape")
+"""What decides on how the model looks at a frame."""
+FINE_TUNING = ("rate_scale", "transforms", *LOOKING)
 """What fine-tuning depends on; the other fields are of what follows it."""
 
 DEFAULTS = SegmentationConfig()
