@@ -150,7 +150,7 @@ OTHER = {
     "rate_scale": 2.0,
     "input_scale": 0.5,
     "transforms": 1,
-    "view": 3.0,
+    "view": 1.5,
     "view_least": 0.9,
     "view_shape": "square",
     "continuity": 0.5,
@@ -173,7 +173,7 @@ def test_the_key_has_what_fine_tuning_depends_on_and_no_more(
     optimization: Optimization, dataset: EncodedDataset, tmp_path: Path, name: str
 ) -> None:
     """Two settings have one key just where their states are the same, to the bit."""
-    one = SequenceSettings((2,), segmentation=SegmentationConfig(online_interval=3, view=2.0))
+    one = SequenceSettings((2,), segmentation=SegmentationConfig(online_interval=3, view=1.0))
     two = replace(one, segmentation=replace(one.segmentation, **{name: OTHER[name], "online_frames": 1}))
     states = []
     for number, settings in enumerate((one, two)):

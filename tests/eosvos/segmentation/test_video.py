@@ -64,8 +64,7 @@ def truths() -> dict[int, Tensor]:
     (sequence,) = synthetic("held", 1, SyntheticSettings(size=67, frames=5))
     result = {}
     for position in range(5):
-        mask = sequence.mask(position)
-        assert mask is not None
+        assert (mask := sequence.mask(position)) is not None
         mask = torch.where(mask == 1, 7, torch.where(mask == 3, 255, mask)).to(torch.uint8)
         result[position] = mask * (mask != 2) if position < 2 else mask
     return result
