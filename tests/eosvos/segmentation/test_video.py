@@ -64,7 +64,8 @@ def truths() -> dict[int, Tensor]:
     (sequence,) = synthetic("held", 1, SyntheticSettings(size=67, frames=5))
     result = {}
     for position in range(5):
-        assert (mask := sequence.mask(position)) is not None
+        mask = sequence.mask(position)
+        assert mask is not None
         mask = torch.where(mask == 1, 7, torch.where(mask == 3, 255, mask)).to(torch.uint8)
         result[position] = mask * (mask != 2) if position < 2 else mask
     return result
@@ -74,8 +75,7 @@ def truths() -> dict[int, Tensor]:
 def clip() -> Clip:
     """Odd sides, uneven times, names that do not start at 0."""
     (sequence,) = synthetic("held", 1, SyntheticSettings(size=67, frames=5))
-    names = tuple(f"shot_{k}" for k in range(98, 103))
-    times = [Fraction(k, 10) for k in (0, 1, 5, 6, 12)]
+    names, times = tuple(f"shot_{k}" for k in range(98, 103)), [Fraction(k, 10) for k in (0, 1, 5, 6, 12)]
 
     def read() -> Iterator[ClipFrame]:
         for position, (name, time) in enumerate(zip(names, times, strict=True)):
