@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig, Targets
 from eosvos.data.resizing import input_size, resize, resize_mask
-from eosvos.data.sequence import VOID, Sequence
+from eosvos.data.sequence import VOID, Sequence, object_ids
 from eosvos.data.stills import degraded, moved
 from eosvos.data.tasks import MIN_AREA, Task
 from eosvos.data.warps import MIN_REMAINING, TARGET, TRIES, LabelledFrame, least_remaining, warp, warp_keeping_object
@@ -156,7 +156,7 @@ def _read(
     mask = resize_mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8), size)
     others: list[Tensor] = []
     if targets != "one":
-        others = [ids == other for other in sorted({*torch.unique(ids).tolist()} - {0, VOID, object_id})]
+        others = [ids == other for other in object_ids(ids) if other not in (VOID, object_id)]
     if targets == "merged":
         others.append((ids > 0) & (ids != VOID))
     for number, other in enumerate(others, TARGET + 1):
@@ -203,7 +203,7 @@ def _paste(
 
 def _over(frame: LabelledFrame, donor: LabelledFrame, donor_is_target: bool) -> LabelledFrame:
     """The frame with the donor's object over it, as one of the others, or as the target in place of the frame's own."""
-    other = min({*range(TARGET + 1, VOID)} - {*torch.unique(frame.mask).tolist()})
+    other = min({*range(TARGET + 1, VOID)} - {*object_ids(frame.mask)})
     mask = torch.where(frame.shown, other, frame.mask) if donor_is_target else frame.mask
     return LabelledFrame(
         torch.where(donor.shown, donor.image, frame.image),

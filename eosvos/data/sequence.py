@@ -177,5 +177,9 @@ def size_text(size: Iterable[int]) -> str:
 
 
 def object_ids(mask: Tensor) -> tuple[int, ...]:
-    """Ids present in a mask (H, W) uint8, in rising order, without the background 0."""
-    return tuple(int(i) for i in torch.unique(mask) if i > 0)
+    """Ids present in a mask (H, W) of integers, in rising order: the values above 0.
+
+    The pixels of uint8, as all masks of ours are, are counted: ``torch.unique`` would sort them.
+    """
+    values = torch.bincount(mask.flatten()).nonzero() if mask.dtype == torch.uint8 else torch.unique(mask)
+    return tuple(value for value in values.flatten().tolist() if value > 0)

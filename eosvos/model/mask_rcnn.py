@@ -8,6 +8,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from eosvos.data.sequence import object_ids
 from eosvos.model.backbones import build_backbone
 from eosvos.model.boxes import tight_box
 from eosvos.model.config import ModelConfig
@@ -67,8 +68,7 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
         like = image_list.tensors
         targets = []
         for mask in masks:
-            values = torch.bincount(mask.flatten()).nonzero().flatten().tolist()  # torch.unique would sort all pixels
-            objects = [mask == value for value in values if value not in (0, IGNORED)]
+            objects = [mask == value for value in object_ids(mask) if value != IGNORED]
             if not objects and not may_be_hidden:
                 raise ValueError(f"a frame to learn from needs a mask with an object (above 0; {IGNORED} is ignored)")
             boxes = like.new_zeros((len(objects), 4))

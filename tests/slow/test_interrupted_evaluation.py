@@ -184,7 +184,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None], Callable[[
     def start() -> None:
         with (tmp_path / "server.log").open("ab") as log:
             running.append(subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True))
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 MlflowClient(uri).search_experiments()
