@@ -23,6 +23,8 @@ class Stream(Enum):
     """Sequences that are held out; ids: seed."""
     INNER_STEPS = ("task", 5, True)
     """Number of inner steps of a task; ids: seed, epoch, index."""
+    VIEWS = ("task", 6, True)
+    """Windows that the frames of a task are cut to; ids: seed, epoch, index."""
     TEST_LOSS = ("task", 0, False)
     """RPN and RoI samples of a task's test loss; ids: seed, epoch, index."""
     INNER_STEP = ("task", 1, False)

@@ -25,7 +25,7 @@ Examples:
     --out runs/data/coco
   python jobs/encode_dataset.py --layout synthetic --split held --sequences 40 --out runs/data/synthetic-held
 """
-OF_ALL = ("layout", "out", "skip_bad", "verify")
+OF_ALL = ("layout", "out", "without", "skip_bad", "verify")
 """What goes with every layout."""
 
 
@@ -59,6 +59,8 @@ class EncodeDataset:
     """synthetic: objects per sequence, 3 or more, 3 unless given."""
     seed: int | None = None
     """synthetic: another seed makes other videos, 0 unless given."""
+    without: tuple[str, ...] = ()
+    """Names of sequences to leave out, such as those that another dataset is to be scored on."""
     skip_bad: bool = False
     """Leave out sequences that cannot be encoded, and name them here and in _skipped.txt; else the first ends it."""
     verify: bool = False
@@ -86,7 +88,14 @@ def read(config: EncodeDataset) -> "tuple[list[Sequence], dict[str, Any]]":
             raise BadInput(f"--{name}: missing; --layout {config.layout} needs it")
     paths = {name: str(absolute_path(path, f"--{name}")) for name, path in given.items() if isinstance(path, Path)}
     made_from = layout.complete(given | paths)
-    return layout.read(made_from), {"layout": config.layout} | made_from
+    sequences = layout.read(made_from)
+    if missing := {*config.without} - {sequence.name for sequence in sequences}:
+        raise BadInput(f"--without {' '.join(sorted(missing))}: no sequence of that name; see --split, or leave it out")
+    left = [sequence for sequence in sequences if sequence.name not in config.without]
+    if not left:
+        raise BadInput("--without: leaves no sequence to encode; leave out fewer")
+    spec = {"layout": config.layout} | made_from
+    return left, spec | ({"without": sorted(config.without)} if config.without else {})
 
 
 def main() -> None:

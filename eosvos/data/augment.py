@@ -8,10 +8,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from eosvos.data.config import AugmentationConfig, Targets
-from eosvos.data.resizing import input_size, resize, resize_mask
 from eosvos.data.sequence import VOID, Sequence, object_ids
 from eosvos.data.stills import degraded, moved
+from eosvos.data.task_views import TaskViews
 from eosvos.data.tasks import MIN_AREA, Task
+from eosvos.data.views import View, tight_box
 from eosvos.data.warps import MIN_REMAINING, TARGET, TRIES, LabelledFrame, least_remaining, warp, warp_keeping_object
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
@@ -55,20 +56,23 @@ def task_frames(
         BadInput: a frame that cannot be decoded, has no mask, or does not show the object that the task names.
     """
     rng = Stream.AUGMENTATION.numpy(seed, task.epoch, task.index)
-    look, sides = _Look.draw(config, rng), (short_side, long_side)
+    look = _Look.draw(config, rng)
+    view_rng = Stream.VIEWS.numpy(seed, task.epoch, task.index)
+    views = TaskViews.draw(config.windows, (short_side, long_side), view_rng)
+    own = _read(sequences[task.sequence], task.frames, task.object_id, task.hidden)
+    given = _see(own, views, view_rng, targets)
+    donated: list[LabelledFrame] = []
+    if (donor := task.donor) is not None:
+        donated = _see(_read(sequences[donor.sequence], donor.frames, donor.object_id), views, view_rng)
     frames: list[LabelledFrame] = []
-    for place, position in enumerate(task.frames):
-        video, hidden = sequences[task.sequence], place in task.hidden
-        frame = _read(video, position, task.object_id, sides, hidden=hidden, targets=targets)
+    for place, frame in enumerate(given):
         if look.flip:
             frame = frame.flip()
         if task.is_still:
             frame = moved(frame, config, rng)
         frame = warp_keeping_object(frame, config, rng, _least_visible(frame))
-        if (donor := task.donor) is not None:
-            source = sequences[donor.sequence]
-            pasted = _read(source, donor.frames[place], donor.object_id, sides)
-            frame = _paste(frame, pasted, donor.is_target, config, rng)
+        if donor is not None:
+            frame = _paste(frame, donated[place], donor.is_target, config, rng)
         image = look.apply(frame.image)
         mask = _wanted(frame.mask, targets, donor is not None and donor.is_target)
         frames.append(LabelledFrame(degraded(image, config.views, rng) if task.is_still else image, mask))
@@ -133,37 +137,57 @@ class _Look:
         return image[list(self.channels)].contiguous()
 
 
-def _read(
-    video: Sequence,
-    position: int,
-    object_id: int,
-    sides: tuple[int, int],
-    *,
-    hidden: bool = False,
-    targets: Targets = "one",
-) -> LabelledFrame:
-    """A frame and the mask of an object that is in it, or is ``hidden``, at the model's input size (short, long).
+@dataclass(frozen=True)
+class _Read:
+    """A frame as it lies in a dataset: image (3, H, W) uint8, ids (H, W), and the object that is asked for."""
 
-    Merged, all of them as one come last, so that there is no seam where two of them touch.
-    """
-    image, ids = video.frame(position)
-    if ids is None or bool((ids == object_id).any()) == hidden:
-        raise BadInput(
-            f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} "
-            f"{'is' if hidden else 'is not'} in its mask, though the index says otherwise; encode the dataset again"
-        )
-    size = input_size((image.shape[1], image.shape[2]), *sides)
-    mask = resize_mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8), size)
+    image: Tensor
+    ids: Tensor
+    object_id: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[1], self.image.shape[2]
+
+
+def _read(video: Sequence, positions: tuple[int, ...], object_id: int, hidden: tuple[int, ...] = ()) -> list[_Read]:
+    """Frames with an object that is in them, but not in those at the places ``hidden``."""
+    frames = []
+    for place, position in enumerate(positions):
+        image, ids = video.frame(position)
+        if ids is None or bool((ids == object_id).any()) == (place in hidden):
+            raise BadInput(
+                f"{video.dataset}/{video.name}/{video.frame_names[position]}: object {object_id} "
+                f"{'is' if place in hidden else 'is not'} in its mask, though the index says otherwise; encode the "
+                "dataset again"
+            )
+        frames.append(_Read(image, ids, object_id))
+    return frames
+
+
+def _see(
+    frames: list[_Read], views: TaskViews, rng: np.random.Generator, targets: Targets = "one"
+) -> list[LabelledFrame]:
+    """What is in the views of frames, at the model's input size."""
+    boxes = [tight_box(frame.ids == frame.object_id) for frame in frames]
+    seen = views.of([frame.size for frame in frames], boxes, rng)
+    return [_labelled(frame, view, targets) for frame, view in zip(frames, seen, strict=True)]
+
+
+def _labelled(frame: _Read, view: View, targets: Targets) -> LabelledFrame:
+    """Merged, all objects as one come last, so that there is no seam where two of them touch."""
+    ids, object_id = frame.ids, frame.object_id
+    mask = view.mask(torch.where(ids == VOID, VOID, ids == object_id).to(torch.uint8))
     others: list[Tensor] = []
     if targets != "one":
         others = [ids == other for other in object_ids(ids) if other not in (VOID, object_id)]
     if targets == "merged":
         others.append((ids > 0) & (ids != VOID))
     for number, other in enumerate(others, TARGET + 1):
-        its = resize_mask(other.to(torch.uint8), size)
+        its = view.mask(other.to(torch.uint8))
         value = number if targets == "instances" else TARGET + 1
         mask = torch.where((its == 1) & ((mask == 0) | (mask == VOID)), value, mask)
-    return LabelledFrame(resize(image, size), mask)
+    return LabelledFrame(view.image(frame.image), mask)
 
 
 def _wanted(mask: Tensor, targets: Targets, target_is_pasted: bool) -> Tensor:

@@ -62,9 +62,40 @@ class ViewConfig:
 
 
 @dataclass(frozen=True)
-class ViewsConfig:
-    """How far apart the views of a task are drawn whose frames are all the same one: a photograph's, or ``--frames
-    one``. Each view draws its own."""
+class TaskViewsConfig:
+    """The windows around its object that a task's frames are cut to, as test time looks at a video."""
+
+    task_view: tuple[float, float] = (0.0, 0.0)
+    """Range of the windows' extent, times the object's box; a task draws one. 0 0: the whole frame."""
+    task_view_least: float = 0.25
+    """Share of the frame's height that a window has at least."""
+    task_view_shape: Literal["frame", "square"] = "frame"
+    """The frame's shape, or a square of the model's shorter side, which is cheaper."""
+    task_view_zoom: tuple[float, float] = (0.85, 1.18)
+    """Range of the factor of the extent that each frame draws for itself."""
+    task_view_shift: float = 0.2
+    """Each frame's window is off its object's centre by up to this share of the box, in each direction."""
+    task_view_whole: float = 0.15
+    """Share of the tasks that have the whole frame all the same."""
+
+    def __post_init__(self) -> None:
+        least, most = self.task_view
+        if self.task_view != (0, 0) and not 1 <= least <= most < inf:
+            raise ValueError(f"task_view: needs two rising values of at least 1, or 0 0, got {self.task_view}")
+        if not 0 < self.task_view_zoom[0] <= self.task_view_zoom[1] < inf:
+            raise ValueError(f"task_view_zoom: needs two rising values above 0, got {self.task_view_zoom}")
+        if not 0 < self.task_view_least <= 1:
+            raise ValueError(f"task_view_least: must be above 0 and at most 1, got {self.task_view_least}")
+        if not 0 <= self.task_view_shift < inf:
+            raise ValueError(f"task_view_shift: must be at least 0, got {self.task_view_shift}")
+        if not 0 <= self.task_view_whole <= 1:
+            raise ValueError(f"task_view_whole: must be within 0 and 1, got {self.task_view_whole}")
+
+
+@dataclass(frozen=True)
+class StillsConfig:
+    """How far apart the frames of a task are drawn that are all the same one: a photograph's, or ``--frames one``.
+    Each frame draws its own."""
 
     apart: float = 0.0
     """Largest shift of the object against its background, as a share of the frame's sides; it turns and zooms, too."""
@@ -106,7 +137,8 @@ class AugmentationConfig:
     """Hue is turned by up to this share of the circle, either way."""
     channel_permutation: float = 0.0
     """Probability of a random order of the colour channels."""
-    views: ViewsConfig = ViewsConfig()
+    views: StillsConfig = StillsConfig()
+    windows: TaskViewsConfig = TaskViewsConfig()
 
     def __post_init__(self) -> None:
         for name in ("flip", "translation", "brightness", "contrast", "saturation", "channel_permutation"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from eosvos.data.config import AugmentationConfig, ViewsConfig
+from eosvos.data.config import AugmentationConfig, StillsConfig
 from eosvos.data.sequence import decode_image
 from eosvos.data.warps import LabelledFrame, keeping_object, least_remaining, warp
 
@@ -40,7 +40,7 @@ def moved(frame: LabelledFrame, config: AugmentationConfig, rng: np.random.Gener
     return frame
 
 
-def degraded(image: Tensor, config: ViewsConfig, rng: np.random.Generator) -> Tensor:
+def degraded(image: Tensor, config: StillsConfig, rng: np.random.Generator) -> Tensor:
     """An image (3, H, W) uint8 with motion blur, then JPEG noise."""
     if config.motion_blur > 0:
         image = _blurred(image, rng.uniform(0, config.motion_blur * min(image.shape[1:])), rng.uniform(0, math.pi))

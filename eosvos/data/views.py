@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from eosvos.data.config import ViewConfig
@@ -9,6 +10,14 @@ from eosvos.data.resizing import input_size, resize, resize_mask
 
 WIDENING = 1.3
 """Factor of a view's extent for each frame in which its object was not seen."""
+
+
+def tight_box(mask: Tensor) -> Tensor | None:
+    """(H, W) -> (4,) float around what is not 0; None where all is 0."""
+    ys, xs = torch.where(mask)
+    if len(ys) == 0:
+        return None
+    return torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).float()
 
 
 @dataclass(frozen=True)

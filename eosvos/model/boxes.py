@@ -5,14 +5,6 @@ from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
 
-def tight_box(mask: Tensor) -> Tensor | None:
-    """(H, W) -> (4,) float around what is not 0; None where all is 0."""
-    ys, xs = torch.where(mask)
-    if len(ys) == 0:
-        return None
-    return torch.stack((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)).float()
-
-
 def scale_box(box: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
     """A box (4,) in pixels of a frame of ``size`` (H, W), in pixels of one of size ``to``."""
     return box * box.new_tensor([to[1] / size[1], to[0] / size[0]] * 2)

@@ -9,8 +9,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from eosvos.data.sequence import object_ids
+from eosvos.data.views import tight_box
 from eosvos.model.backbones import build_backbone
-from eosvos.model.boxes import tight_box
 from eosvos.model.config import ModelConfig
 from eosvos.model.losses import IGNORED
 from eosvos.model.proposals import build_rpn

@@ -14,11 +14,10 @@ from torch import Tensor
 from eosvos.data.augment import transform_batch
 from eosvos.data.config import SPATIAL
 from eosvos.data.sequence import VOID
-from eosvos.data.views import Seen, View
+from eosvos.data.views import Seen, View, tight_box
 from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import descend, fine_tune, load_parameters
-from eosvos.model.boxes import tight_box
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
 from eosvos.segmentation.config import SegmentationConfig
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from eosvos.data.sequence import VOID, object_ids, size_text
-from eosvos.data.views import WIDENING, View, around, whole
+from eosvos.data.views import WIDENING, View, around, tight_box, whole
 from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
-from eosvos.model.boxes import jittered_boxes, tight_box
+from eosvos.model.boxes import jittered_boxes
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.roi_heads import PASTINGS, Following
 from eosvos.segmentation.adaptation import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eosvos.data.augment import task_frames
-from eosvos.data.config import AugmentationConfig, ViewsConfig
+from eosvos.data.config import AugmentationConfig, StillsConfig
 from eosvos.data.sequence import VOID
 from eosvos.data.stills import degraded, moved
 from eosvos.data.tasks import Task
@@ -35,7 +35,7 @@ def _red(image: Tensor) -> Tensor:
 
 
 def _config(**views: float) -> AugmentationConfig:
-    return replace(STILL, views=ViewsConfig(**views))
+    return replace(STILL, views=StillsConfig(**views))
 
 
 def _agreement(frame: LabelledFrame) -> float:
@@ -81,10 +81,10 @@ def test_void_stays_where_it_is_but_under_the_object() -> None:
     height=st.integers(1, 40),
     width=st.integers(1, 40),
     seed=st.integers(0, 1000),
-    views=st.builds(ViewsConfig, **{name: st.sampled_from([0.0, 0.3, 1.0]) for name in vars(ViewsConfig())}),
+    views=st.builds(StillsConfig, **{name: st.sampled_from([0.0, 0.3, 1.0]) for name in vars(StillsConfig())}),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_shape(height: int, width: int, seed: int, views: ViewsConfig) -> None:
+def test_any_shape(height: int, width: int, seed: int, views: StillsConfig) -> None:
     rng = np.random.default_rng(seed)
     image = torch.from_numpy(rng.integers(0, 256, (3, height, width), dtype=np.uint8))
     mask = torch.from_numpy(rng.integers(0, 2, (height, width), dtype=np.uint8))
@@ -103,7 +103,7 @@ def test_motion_blur_is_along_a_line() -> None:
     image[:, 50, 50] = 255
     lengths = []
     for seed in range(20):
-        blurred = degraded(image, ViewsConfig(motion_blur=0.3), np.random.default_rng(seed))[0]
+        blurred = degraded(image, StillsConfig(motion_blur=0.3), np.random.default_rng(seed))[0]
         ys, xs = torch.where(blurred > 0)
         assert int(blurred.sum()) == pytest.approx(255, abs=len(ys))
         spread = torch.stack((ys, xs)).double().cov() if len(ys) > 1 else torch.zeros(2, 2)
@@ -116,14 +116,14 @@ def test_motion_blur_is_along_a_line() -> None:
 def test_jpeg_noise_is_as_frequent_as_asked_for() -> None:
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8))
     rng = np.random.default_rng(1)
-    changed = [not torch.equal(degraded(image, ViewsConfig(jpeg=0.4), rng), image) for _ in range(200)]
+    changed = [not torch.equal(degraded(image, StillsConfig(jpeg=0.4), rng), image) for _ in range(200)]
     assert np.mean(changed) == pytest.approx(0.4, abs=0.1)
 
 
 def test_views_are_of_tasks_that_see_one_frame_alone(make_sequence: Any) -> None:
     masks = [np.pad(np.ones((20, 20), np.uint8), 20)] * 2
     sequences = (make_sequence("one", masks),)
-    views = replace(STILL, views=ViewsConfig(apart=0.2, elastic=0.1, motion_blur=0.1, jpeg=1.0))
+    views = replace(STILL, views=StillsConfig(apart=0.2, elastic=0.1, motion_blur=0.1, jpeg=1.0))
 
     def frames(positions: tuple[int, ...], config: AugmentationConfig) -> list[Tensor]:
         made = task_frames(sequences, Task(0, 3, 3, 0, 1, positions, 1, None), config, 0, 60, 60)
@@ -136,8 +136,8 @@ def test_views_are_of_tasks_that_see_one_frame_alone(make_sequence: Any) -> None
     assert not torch.equal(train, test)
 
 
-@pytest.mark.parametrize("name", list(vars(ViewsConfig())))
+@pytest.mark.parametrize("name", list(vars(StillsConfig())))
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_out_of_range(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: must be within 0 and 1"):
-        ViewsConfig(**{name: value})
+        StillsConfig(**{name: value})

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from eosvos.data.augment import TaskFrames, task_frames
-from eosvos.data.config import AugmentationConfig, Targets, ViewsConfig
+from eosvos.data.config import AugmentationConfig, StillsConfig, Targets
 from eosvos.data.palette import encode_mask
 from eosvos.data.sequence import VOID, EncodedFrame, Sequence
 from eosvos.data.tasks import MIN_AREA, Donor, Task
@@ -101,8 +101,8 @@ def test_the_others_stay_where_the_object_is_hidden() -> None:
 
 
 @pytest.mark.parametrize("index", range(12))
-@pytest.mark.parametrize("views", [ViewsConfig(), ViewsConfig(apart=0.2, elastic=0.05)])
-def test_the_kinds_differ_in_their_masks_alone(index: int, views: ViewsConfig) -> None:
+@pytest.mark.parametrize("views", [StillsConfig(), StillsConfig(apart=0.2, elastic=0.05)])
+def test_the_kinds_differ_in_their_masks_alone(index: int, views: StillsConfig) -> None:
     """With everything that moves pixels: a third of the tasks with a donor, a third with one that is the target."""
     donor = Donor(1, 3, (0, 1), index % 3 == 2) if index % 3 else None
     task = replace(_task(index, donor), frames=(0, 0))

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eosvos.data.augment import transform
-from eosvos.data.config import AugmentationConfig, ViewsConfig
+from eosvos.data.config import AugmentationConfig, StillsConfig
 from eosvos.data.resizing import input_size, resize, resize_mask
 from eosvos.data.stills import moved
+from eosvos.data.views import tight_box
 from eosvos.data.warps import LabelledFrame
 from eosvos.model import losses
-from eosvos.model.boxes import scale_box, tight_box
+from eosvos.model.boxes import scale_box
 from eosvos.model.losses import mask_loss
 from eosvos.model.roi_heads import MASK_SHIFT, PASTINGS, Detection, paste_mask
 
@@ -173,7 +174,7 @@ def test_a_frame_and_its_mask_are_resized_alike(grid: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("elastic", [0.0, 0.05])
 def test_a_frame_and_its_mask_are_warped_alike(config: AugmentationConfig, elastic: float) -> None:
     rng = np.random.default_rng(0)
-    config = replace(config, views=ViewsConfig(elastic=elastic))
+    config = replace(config, views=StillsConfig(elastic=elastic))
     off = []
     for _ in range(40):
         frame = pictured(disk((97, 140), 21, torch.tensor([48.0, 70.0]) + torch.from_numpy(rng.uniform(-4, 4, 2))))

@@ -14,11 +14,11 @@ from eosvos.data.palette import encode_mask
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import EncodedFrame
 from eosvos.data.tasks import Task
+from eosvos.data.views import tight_box
 from eosvos.draws import generator
 from eosvos.learning.config import OuterConfig
 from eosvos.learning.learner import ParentLearner
 from eosvos.learning.outer_loop import Learned, TaskGradient
-from eosvos.model.boxes import tight_box
 from eosvos.model.config import ModelConfig
 from eosvos.model.losses import IGNORED, mask_loss
 from eosvos.model.weights import initial_model

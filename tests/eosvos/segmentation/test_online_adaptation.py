@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from eosvos.data.sequence import VOID
+from eosvos.data.views import tight_box
 from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.learning.optimization import Optimization
-from eosvos.model.boxes import tight_box
 from eosvos.segmentation.adaptation import AdaptedObject, adapt_online, online_mask, remember
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.merging import SegmentedFrame
