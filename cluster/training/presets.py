@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from cluster.training.config import MetaTraining, ParentTraining, shared
-from eosvos.data.config import AugmentationConfig, PlanConfig
+from eosvos.data.config import AugmentationConfig, PlanConfig, TaskViewsConfig
 from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
 from eosvos.segmentation.config import SegmentationConfig
@@ -13,6 +13,9 @@ _DAVIS_AUGMENTATION = AugmentationConfig(
     rotation=25.0, translation=0.15, saturation=0.0, hue=0.0, channel_permutation=0.3
 )
 _DAVIS_PLAN = PlanConfig(paste=0.75)
+_REAL_VIEWS = TaskViewsConfig(task_view=(1.7, 3.5), task_view_shape="square")
+FOLLOWING = SegmentationConfig(view=2.5, view_shape="square", continuity=0.5, follow_threshold=0.3)
+"""A window around the object, and its path: how the checkpoint of ``real-small`` looks at a video."""
 
 PARENT: dict[str, ParentTraining] = {
     "demo": ParentTraining(
@@ -33,6 +36,17 @@ PARENT: dict[str, ParentTraining] = {
         plan=_DAVIS_PLAN,
         augmentation=_DAVIS_AUGMENTATION,
         outer=OuterConfig(steps=1100, meta_batch=2, learning_rate=4e-4),
+    ),
+    "real-small": ParentTraining(
+        backbone_weights="imagenet",
+        workers=2,
+        held_out=0.16,
+        validate_every=2500,
+        model=replace(MOBILENET_240P, mask_roi_size=20),
+        plan=replace(_DAVIS_PLAN, draw="image"),
+        augmentation=replace(_DAVIS_AUGMENTATION, windows=_REAL_VIEWS),
+        outer=OuterConfig(steps=5000, meta_batch=2, learning_rate=4e-4),
+        segmentation=FOLLOWING,
     ),
 }
 """Of jobs/parent_train.py."""
@@ -55,6 +69,17 @@ META: dict[str, MetaTraining] = {
             "checkpoint_every": 10,
             "validate_every": 100,
         },
+        rates=RatesConfig(initial_rate=0.002),
+    ),
+    "real-small": MetaTraining(
+        **{
+            **shared(PARENT["real-small"]),
+            "outer": OuterConfig(steps=1200, meta_batch=2, learning_rate=3e-4, rates_learning_rate=0.2),
+            "checkpoint_every": 10,
+            "validate_every": 150,
+        },
+        T=10,
+        min_T=1,
         rates=RatesConfig(initial_rate=0.002),
     ),
     # As cfgs/meta.yaml of the authors' release, which trains without an end; here the best checkpoint is chosen on

@@ -10,6 +10,8 @@ from eosvos.data.resizing import input_size, resize, resize_mask
 
 WIDENING = 1.3
 """Factor of a view's extent for each frame in which its object was not seen."""
+ROOM = 1.25
+"""A square as large as the frame's shorter side still does for an object this much smaller, while it is seen."""
 
 
 def tight_box(mask: Tensor) -> Tensor | None:
@@ -98,7 +100,7 @@ def around(
     """The view of an object.
 
     It is centred on the box as far as the frame's border lets it. Where it would be as large as the frame it is the
-    whole frame.
+    whole frame; but a square is no larger than the frame's shorter side as long as the object is seen and fits.
 
     Args:
         box: (4,) float, x0 y0 x1 y1 in pixels of the frame.
@@ -116,8 +118,10 @@ def around(
         aspect, size = 1.0, (min(sides), min(sides))
     x0, y0, x1, y1 = box.tolist()
     tall = max(config.extent * max(y1 - y0, (x1 - x0) / aspect), config.least * height) * widening
+    if config.shape == "square" and widening == 1 and ROOM * max(y1 - y0, x1 - x0) <= min(frame):
+        tall = min(tall, min(frame))
     rows, columns = max(round(tall), 1), max(round(tall * aspect), 1)
-    if rows >= height or columns >= width:
+    if (rows, columns) == frame or rows > height or columns > width:
         return all_of_it
     top = min(max(round((y0 + y1 - rows) / 2), 0), height - rows)
     left = min(max(round((x0 + x1 - columns) / 2), 0), width - columns)
