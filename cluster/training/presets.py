@@ -41,11 +41,10 @@ PARENT: dict[str, ParentTraining] = {
         backbone_weights="imagenet",
         workers=2,
         held_out=0.16,
-        validate_every=2500,
         model=replace(MOBILENET_240P, mask_roi_size=20),
         plan=replace(_DAVIS_PLAN, draw="image"),
         augmentation=replace(_DAVIS_AUGMENTATION, windows=_REAL_VIEWS),
-        outer=OuterConfig(steps=5000, meta_batch=2, learning_rate=4e-4),
+        outer=OuterConfig(steps=2400, meta_batch=2, learning_rate=4e-4),
         segmentation=FOLLOWING,
     ),
 }
@@ -74,9 +73,9 @@ META: dict[str, MetaTraining] = {
     "real-small": MetaTraining(
         **{
             **shared(PARENT["real-small"]),
-            "outer": OuterConfig(steps=1200, meta_batch=2, learning_rate=3e-4, rates_learning_rate=0.2),
+            "outer": OuterConfig(steps=600, meta_batch=2, learning_rate=3e-4, rates_learning_rate=0.2),
             "checkpoint_every": 10,
-            "validate_every": 150,
+            "validate_every": 100,
         },
         T=10,
         min_T=1,
