@@ -11,6 +11,7 @@ from eosvos.segmentation.config import DEFAULTS, FINE_TUNING, LOOKING, Segmentat
 
 Reset = Literal["first_frame", "none", "initialization"]
 Shape = Literal["frame", "square"]
+Merging = Literal["probability", "score"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ class Space:
     """What the overlap of a detection with the last box counts beside its score."""
     follow_threshold: tuple[float, ...] = (DEFAULTS.follow_threshold,)
     """Scores from which on an object that was seen in the frame before is taken for seen."""
+    tell_apart: tuple[float, ...] = (DEFAULTS.tell_apart,)
+    """Overlaps of two objects' boxes from which on they are in one place, and one looks elsewhere; 0: never."""
+    merging: tuple[Merging, ...] = (DEFAULTS.merging,)
+    """What decides to which of several objects a pixel goes."""
     box_propagation: tuple[bool, ...] = (DEFAULTS.box_propagation,)
     """With and without jittered copies of the last box among the proposals."""
     online_interval: tuple[int, ...] = (DEFAULTS.online_interval,)

@@ -119,19 +119,24 @@ class MaskRCNN(GeneralizedRCNN):  # type: ignore[misc]
 
     @torch.no_grad()
     def detect(
-        self, image: Tensor, extra_proposals: Tensor | None = None, following: Following | None = None
-    ) -> Detection | None:
-        """The best detection in one frame, or None where no score exceeds 0.5.
+        self,
+        image: Tensor,
+        extra_proposals: Tensor | None = None,
+        following: Following | None = None,
+        count: int = 1,
+    ) -> list[Detection]:
+        """The best detections in one frame, best first; none where no score exceeds 0.5.
 
         Args:
             image: (3, H, W) uint8 at the model's input size.
             extra_proposals: (K, 4) float, pixels of ``image``; they take the place of the K lowest-ranked proposals
                 (box propagation).
             following: where the object was seen last, in pixels of ``image``; without it the highest score counts.
+            count: of detections at most; several do not overlap each other by half or more.
         """
         if self.training:
             self.eval()
-        self.roi_heads.following = following
+        self.roi_heads.following, self.roi_heads.count = following, count
         self.rpn.replayed = None
         images = self.image_list([image])
         features = self.backbone(images.tensors)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, paste_masks_in_image
-from torchvision.ops import box_iou, clip_boxes_to_image
+from torchvision.ops import box_iou, clip_boxes_to_image, nms
 
 from eosvos.model.boxes import scale_box
 from eosvos.model.config import BACKBONE_LEVELS, ModelConfig
@@ -25,17 +25,19 @@ MASK_SHIFT = {"aligned": 0.0, "shifted": 0.5}
 
 @dataclass(frozen=True)
 class Detection:
-    """The best detection of the object in one frame.
+    """A detection of the object in one frame.
 
     Attributes:
         box: (4,) float, x0 y0 x1 y1 in pixels of the model's input.
         score: probability of the class "object", in (0.5, 1] by default.
+        rank: score, and what continuity adds to it.
         logits: (M, M) float, mask logits.
         mask_box: (4,) float, as ``box``: what the logits fill, which is the box, or half a pixel off it.
     """
 
     box: Tensor
     score: float
+    rank: float
     logits: Tensor
     mask_box: Tensor
 
@@ -56,10 +58,17 @@ class Following:
 
 
 class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
-    """RoI heads with a configurable mask loss in training and one best detection in segmentation."""
+    """RoI heads with a configurable mask loss in training and the best detections in segmentation.
+
+    Attributes:
+        config: of the model.
+        following: where the object was seen last; without it the highest score counts.
+        count: how many detections are wanted.
+    """
 
     config: ModelConfig
     following: Following | None = None
+    count: int = 1
 
     def forward(
         self,
@@ -67,8 +76,8 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         proposals: list[Tensor],
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[Detection | None], dict[str, Tensor]]:
-        """torchvision's contract, with ``Detection | None`` per image as results.
+    ) -> tuple[list[list[Detection]], dict[str, Tensor]]:
+        """torchvision's contract, with the best detections per image, best first, as results.
 
         Args:
             features: pyramid levels, each (N, C, H_l, W_l) float.
@@ -129,7 +138,7 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
 
     def _best_detections(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> list[Detection | None]:
+    ) -> list[list[Detection]]:
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         class_logits, box_regression = self.box_predictor(self.box_head(pooled))
         counts = [len(boxes) for boxes in proposals]
@@ -137,27 +146,35 @@ class SingleObjectRoIHeads(RoIHeads):  # type: ignore[misc]
         # torchvision's decoder leaves the coordinates of all classes in one dimension where nothing is proposed.
         decoded = self.box_coder.decode(box_regression, proposals).reshape(*class_logits.shape, 4)
         all_boxes = decoded[:, OBJECT].split(counts)
-        following = self.following
-        threshold = self.score_thresh if following is None else following.threshold
-        best: list[tuple[Tensor, float] | None] = []
-        for scores, boxes, shape in zip(all_scores, all_boxes, image_shapes, strict=True):
-            clipped = clip_boxes_to_image(boxes, shape)
-            # The highest score is what non-maximum suppression keeps first, so one detection needs no suppression.
-            usable = ((clipped[:, 2:] - clipped[:, :2]).amin(dim=1) >= 1) & (scores > threshold)
-            if not usable.any():
-                best.append(None)
-                continue
-            ranks = scores
-            if following is not None and following.weight > 0:
-                ranks = scores + following.weight * box_iou(clipped, following.box[None].to(clipped))[:, 0]
-            index = int(torch.where(usable, ranks, -1.0).argmax())
-            best.append((clipped[index], float(scores[index])))
+        best = [
+            self._ranked(scores, clip_boxes_to_image(boxes, shape))
+            for scores, boxes, shape in zip(all_scores, all_boxes, image_shapes, strict=True)
+        ]
         if not any(best):
-            return [None] * len(best)
-        boxes = [found[0][None] if found else proposals[0].new_zeros((0, 4)) for found in best]
+            return [[] for _ in best]
+        boxes = [torch.stack([box for box, *_ in found]) if found else proposals[0][:0] for found in best]
         logits = iter(self._mask_logits(features, boxes, image_shapes))
         shift = MASK_SHIFT[self.config.mask_targets]
-        return [Detection(*found, next(logits), found[0] + shift) if found else None for found in best]
+        return [
+            [Detection(box, score, rank, next(logits), box + shift) for box, score, rank in found] for found in best
+        ]
+
+    def _ranked(self, scores: Tensor, boxes: Tensor) -> list[tuple[Tensor, float, float]]:
+        """Boxes, scores and ranks of the best of all proposals (P,), (P, 4) in one image, best first."""
+        following = self.following
+        threshold = self.score_thresh if following is None else following.threshold
+        usable = ((boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= 1) & (scores > threshold)
+        if not usable.any():
+            return []
+        ranks = scores
+        if following is not None and following.weight > 0:
+            ranks = scores + following.weight * box_iou(boxes, following.box[None].to(boxes))[:, 0]
+        if self.count == 1:  # what non-maximum suppression keeps first
+            chosen = torch.where(usable, ranks, -1.0).argmax()[None]
+        else:
+            places = torch.where(usable)[0]
+            chosen = places[nms(boxes[places], ranks[places], self.nms_thresh)][: self.count]
+        return [(boxes[place], float(scores[place]), float(ranks[place])) for place in chosen]
 
 
 def build_roi_heads(config: ModelConfig) -> SingleObjectRoIHeads:

@@ -3,7 +3,8 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -19,7 +20,11 @@ from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import descend, fine_tune, load_parameters
 from eosvos.model.mask_rcnn import Batch, MaskRCNN
+from eosvos.model.roi_heads import PASTINGS, Following
 from eosvos.segmentation.config import SegmentationConfig
+
+MORE_STEPS = 10
+"""Fine-tuning steps that the check of an object may add."""
 
 
 @dataclass
@@ -38,9 +43,13 @@ class AdaptedObject:
         lost: frames since then.
         recent: the frames that the next online adaptation learns from; None where the object is not seen.
         steps: fine-tuning steps taken on the given frames.
-        state: how many of them lead to the state that the model has: all, unless there is a time budget.
+        state: how many of them lead to the state that the model has: all, unless there is a time budget, or fewer or
+            more, as ``check_itself`` says.
         computed: how many of them were computed here: all, unless a cache knew some.
-        fine_tuned: parameters after those steps; none where online adaptation never goes back to them.
+        fine_tuned: parameters of that state; none where online adaptation never goes back to them.
+        unchecked: parameters after all of the steps, where the model was left in another state by ``check_itself``.
+        overlap: of what the model finds in the latest given frame with the mask there, as intersection over union; None
+            where it was not looked at.
         diverged: a loss or a parameter is not finite after fine-tuning; the object is taken as never visible.
         diverged_adaptations: how many online adaptations diverged, so that ``fine_tuned`` was taken in their place.
         fine_tuning_seconds, adaptation_seconds, segmentation_seconds: time spent on this object; fine-tuning in all,
@@ -61,6 +70,8 @@ class AdaptedObject:
     state: int = 0
     computed: int = 0
     fine_tuned: list[Tensor] = field(default_factory=list)
+    unchecked: list[Tensor] = field(default_factory=list)
+    overlap: float | None = None
     diverged: bool = False
     diverged_adaptations: int = 0
     fine_tuning_seconds: float = 0.0
@@ -79,6 +90,13 @@ class AdaptedObject:
     def seconds(self) -> float:
         """Fine-tuning, adaptation and segmentation together."""
         return self.fine_tuning_seconds + self.adaptation_seconds + self.segmentation_seconds
+
+    @contextmanager
+    def segmenting(self) -> Iterator[None]:
+        """Counts the time within as segmentation."""
+        began = time.perf_counter()
+        yield
+        self.segmentation_seconds += time.perf_counter() - began
 
     def rewind(self) -> None:
         """Goes back to the start of a pass over the video; what fine-tuning gave stays."""
@@ -141,8 +159,9 @@ def fine_tune_object(
     if adapted.diverged:
         return
     began = time.perf_counter()
-    if adapted.fine_tuned:
-        load_parameters(adapted.model, adapted.fine_tuned)
+    if at_T := adapted.unchecked or adapted.fine_tuned:
+        load_parameters(adapted.model, at_T)
+    adapted.unchecked, adapted.overlap, adapted.state = [], None, adapted.steps
     best = _Best(adapted, seed) if math.isfinite(time_budget) else None
     draws = Stream.FINE_TUNING.ids(seed, adapted.id)
     for step in range(adapted.steps, T):
@@ -161,8 +180,86 @@ def fine_tune_object(
         adapted.state = best.restore()
         adapted.diverged = False
     goes_back = config.online_interval and not adapted.diverged
-    adapted.fine_tuned = [p.detach().clone() for p in adapted.model.parameters()] if goes_back else []
+    adapted.fine_tuned = _parameters(adapted.model) if goes_back else []
     adapted.fine_tuning_seconds += time.perf_counter() - began
+
+
+def check_itself(
+    adapted: AdaptedObject,
+    initialization: Callable[[], list[Tensor]],
+    rates: list[Tensor],
+    config: SegmentationConfig,
+    seed: int,
+) -> None:
+    """Sees to it that the object is found in its own given frame, as ``config.self_check`` asks.
+
+    Of ten states one may see nothing at all, and would lose a whole video. The steps that are taken here are those that
+    fine-tuning would take next.
+
+    Args:
+        adapted: fine-tuned; left in another state where it has to be.
+        initialization: gives one tensor per trainable parameter.
+        rates: learning rates, broadcastable to the model's parameters.
+        config: what is asked.
+        seed: of all draws, as in fine-tuning.
+    """
+    if config.self_check == 0 or adapted.steps == 0 or adapted.diverged or adapted.overlap is not None:
+        return
+    began = time.perf_counter()
+    adapted.overlap = _overlap(adapted, config)
+    if adapted.overlap < config.self_check:
+        adapted.unchecked = _parameters(adapted.model)
+        overlap, state, parameters = max(_states(adapted, initialization, rates, config, seed), key=lambda one: one[0])
+        load_parameters(adapted.model, parameters)
+        adapted.overlap, adapted.state = overlap, state
+        if adapted.fine_tuned:
+            adapted.fine_tuned = _parameters(adapted.model)
+    adapted.fine_tuning_seconds += time.perf_counter() - began
+
+
+def _states(
+    adapted: AdaptedObject,
+    initialization: Callable[[], list[Tensor]],
+    rates: list[Tensor],
+    config: SegmentationConfig,
+    seed: int,
+) -> Iterator[tuple[float, int, list[Tensor]]]:
+    """Overlap, number of steps and parameters: of the first state after the one at hand that passes the check, or of
+    all, those from the initialization on, too."""
+    model, draws = adapted.model, Stream.FINE_TUNING.ids(seed, adapted.id)
+
+    def from_here(steps: range) -> Iterator[tuple[float, int, list[Tensor]]]:
+        for step in steps:
+            losses = fine_tune(model, _step_batch(adapted, config, seed, step), rates, [step], draws)
+            if not _is_finite(model, losses):
+                return
+            yield _overlap(adapted, config), step + 1, _parameters(model)
+
+    yield _overlap(adapted, config), adapted.steps, _parameters(model)
+    for later in from_here(range(adapted.steps, adapted.steps + MORE_STEPS)):
+        yield later
+        if later[0] >= config.self_check:
+            return
+    load_parameters(model, initialization())
+    yield _overlap(adapted, config), 0, _parameters(model)
+    yield from from_here(range(adapted.steps - 1))
+
+
+def _overlap(adapted: AdaptedObject, config: SegmentationConfig) -> float:
+    """Of what is found in the latest given frame with the mask there, as intersection over union."""
+    frame, view = adapted.given[-1], adapted.view
+    following = None
+    if (box := tight_box(frame.shown)) is not None:
+        following = Following(box, config.continuity, config.follow_threshold)
+    found = adapted.model.detect(frame.image, following=following)
+    if not found:
+        return 0.0
+    mask = PASTINGS[config.pasting](found[0], view.size, view.size).cpu() >= 0.5
+    return float((mask & frame.shown).sum() / (mask | frame.shown).sum())
+
+
+def _parameters(model: MaskRCNN) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
 
 
 def adapt_online(
@@ -270,7 +367,7 @@ class _Best:
     def __init__(self, adapted: AdaptedObject, seed: int) -> None:
         self._model, self._batch = adapted.model, _batch(adapted.model, adapted.given)
         self._seed = Stream.STATE.ids(seed, adapted.id, 0)
-        self._loss, self._parameters = math.inf, [p.detach().clone() for p in adapted.model.parameters()]
+        self._loss, self._parameters = math.inf, _parameters(adapted.model)
         self._state = adapted.state
         self.consider(adapted.state)
 

@@ -31,6 +31,17 @@ class SegmentationConfig:
     in the choice of the best. 0: the score alone."""
     follow_threshold: float = 0.5
     """Score from which on an object that was seen in the frame before is taken for seen; elsewhere it is one half."""
+    tell_apart: float = 0.0
+    """Two objects that are found in boxes which overlap by this, as intersection over union, or more, are found in one
+    place: the one that is surer of it keeps it, and the other takes its next best that is elsewhere, if it has one. 0:
+    objects know nothing of each other but where their masks overlap."""
+    merging: Literal["probability", "score"] = "probability"
+    """To which of several objects a pixel goes: by the probability of the pixel, or by that times the detection's score
+    (from one half on it is an object's in both)."""
+    self_check: float = 0.0
+    """After fine-tuning an object has to be found in the given frame itself, with at least this overlap with the given
+    mask, as intersection over union. Where it is not, up to ten steps more are taken until it is; if that does not
+    help, the state before with the largest overlap counts. 0: no check."""
     box_propagation: bool = True
     """Add jittered copies of the object's last box to the proposals; they replace the lower-ranked half."""
     pasting: Literal["exact", "release"] = field(default="exact", metadata={OLDER: "release"})
@@ -68,6 +79,9 @@ class SegmentationConfig:
         _ = self.window  # raises for what it cannot be
         if not (0 <= self.continuity < inf):
             raise ValueError(f"continuity: must be at least 0, got {self.continuity}")
+        for name in ("tell_apart", "self_check"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: must be within 0 and 1, got {getattr(self, name)}")
         if not 0 < self.follow_threshold <= 0.5:
             raise ValueError(f"follow_threshold: must be above 0 and at most 0.5, got {self.follow_threshold}")
         if not (self.rate_scale > 0 and isfinite(self.rate_scale)):

@@ -43,12 +43,16 @@ class SegmentedFrame:
     loading_seconds: float = 0.0
 
 
-def merge(predictions: Iterable[tuple[int, Prediction]], size: tuple[int, int]) -> SegmentedFrame:
+def merge(
+    predictions: Iterable[tuple[int, Prediction]], size: tuple[int, int], by_score: bool = False
+) -> SegmentedFrame:
     """Each pixel goes to the object with the largest probability, or to the background where all are below 0.5.
 
     Args:
         predictions: object ids and what is seen of them; of equal probabilities the first one counts.
         size: (H, W) of the frame.
+        by_score: of the objects whose probability is 0.5 or more the one counts with the largest product of that and
+            its score.
     """
     largest, ids = torch.zeros(size), torch.zeros(size, dtype=torch.uint8)
     boxes, scores = {}, {}
@@ -57,6 +61,7 @@ def merge(predictions: Iterable[tuple[int, Prediction]], size: tuple[int, int]) 
             boxes[object_id] = tuple(prediction.box.tolist())
             scores[object_id] = prediction.score
         probability = prediction.probability
-        better = (probability >= 0.5) & (probability > largest)
-        largest, ids[better] = torch.where(better, probability, largest), object_id
+        weight = probability * prediction.score if by_score and prediction.box is not None else probability
+        better = (probability >= 0.5) & (weight > largest)
+        largest, ids[better] = torch.where(better, weight, largest), object_id
     return SegmentedFrame(ids, boxes, scores)

@@ -18,16 +18,18 @@ from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization
 from eosvos.model.boxes import jittered_boxes
 from eosvos.model.mask_rcnn import MaskRCNN
-from eosvos.model.roi_heads import PASTINGS, Following
+from eosvos.model.roi_heads import Following
 from eosvos.segmentation.adaptation import (
     AdaptedObject,
     FineTuner,
     adapt_online,
+    check_itself,
     fine_tune_object,
     online_mask,
     remember,
 )
 from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
+from eosvos.segmentation.following import CANDIDATES, Found, chosen
 from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
 
 
@@ -136,6 +138,7 @@ class OneShotSegmenter:
                 new = new or self._begin(object_id, position, frame, mask, alive.get(object_id))
                 left = time_budget * number / len(given) - (time.perf_counter() - began)
                 self._fine_tuner(new, rates, T, self.config, self.seed, left, partial(on_step, object_id))
+                check_itself(new, partial(self._initialization, new.model), rates, self.config, self.seed)
                 if new.diverged and not keep_going:
                     raise FloatingPointError(
                         f"object {object_id}: fine-tuning on frame {position} diverged within {T} steps; lower the "
@@ -144,14 +147,16 @@ class OneShotSegmenter:
                 alive[object_id] = adapted[object_id] = new
             fine_tuning = time.perf_counter() - began
             objects = [alive[object_id] for object_id in sorted(alive)]
-            merged = merge(self._predictions(objects, frame, given, position, rates), size)
+            predictions = self._predictions(objects, frame, given, position, rates)
+            merged = merge(predictions, size, self.config.merging == "score")
             seconds = time.perf_counter() - asked - fine_tuning
             yield replace(merged, seconds=seconds, loading_seconds=loading)
         if position >= 0 and max(masks) > position:
             raise BadInput(f"{_mask_of(max(masks))} is beyond the video, which has {position + 1} frames")
 
-    def predict(self, adapted: AdaptedObject, frame: Frame, view: View, position: int) -> Prediction:
-        """The best detection of one object in a view of the frame at ``position``."""
+    def find(self, adapted: AdaptedObject, frame: Frame, position: int) -> Found:
+        """What one object's model finds in its view of the frame at ``position``."""
+        view = self._view(adapted, frame)
         extra = following = None
         box = adapted.propagated_box
         if self.config.box_propagation and box is not None:
@@ -161,11 +166,8 @@ class OneShotSegmenter:
         if adapted.last_seen is not None:
             threshold = 0.5 if adapted.lost else self.config.follow_threshold
             following = Following(adapted.last_seen.inside(view), self.config.continuity, threshold)
-        detection = adapted.model.detect(frame.seen_in(view), extra, following)
-        if detection is None:
-            return Prediction(torch.zeros(view.frame))
-        probability = view.place(PASTINGS[self.config.pasting](detection, view.size, view.extent))
-        return Prediction(probability.cpu(), view.box_outside(detection.box).cpu(), detection.score)
+        count = CANDIDATES if self.config.tell_apart else 1
+        return Found(view, adapted.model.detect(frame.seen_in(view), extra, following, count))
 
     def _view(self, adapted: AdaptedObject, frame: Frame) -> View:
         """Around where the object was seen last, wider for each frame since then."""
@@ -191,18 +193,20 @@ class OneShotSegmenter:
             position: of the frame.
             rates: learning rates of online adaptation.
         """
-        for adapted in objects:
-            if adapted.id in given:
-                yield adapted.id, Prediction(2.0 * (given[adapted.id] == 1))  # more than any other
-            elif not adapted.diverged:
-                initialization = partial(self._initialization, adapted.model)
-                adapt_online(adapted, initialization, rates, position, self.config, self.seed)
-                began = time.perf_counter()
-                view = self._view(adapted, frame)
-                prediction = self.predict(adapted, frame, view, position)
-                self._remember(adapted, frame, view, prediction.probability, position)
-                adapted.segmentation_seconds += time.perf_counter() - began
-                yield adapted.id, prediction
+        followed = [adapted for adapted in objects if adapted.id not in given and not adapted.diverged]
+        found: dict[int, Found] = {}
+        for adapted in followed:
+            adapt_online(adapted, partial(self._initialization, adapted.model), rates, position, self.config, self.seed)
+            with adapted.segmenting():
+                found[adapted.id] = self.find(adapted, frame, position)
+        places = chosen(found, self.config.tell_apart)
+        for object_id in given:
+            yield object_id, Prediction(2.0 * (given[object_id] == 1))  # more than any other
+        for adapted in followed:
+            with adapted.segmenting():
+                prediction = found[adapted.id].prediction(places.get(adapted.id), self.config.pasting)
+                self._remember(adapted, frame, found[adapted.id].view, prediction.probability, position)
+            yield adapted.id, prediction
 
     def _remember(self, adapted: AdaptedObject, frame: Frame, view: View, probability: Tensor, position: int) -> None:
         """The last box for box propagation and views, the frame for online adaptation."""

@@ -14,7 +14,6 @@ from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.frames import read_frames
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import VOID, EncodedFrame, Sequence
-from eosvos.data.views import View
 from eosvos.errors import BadInput
 from eosvos.evaluation.results import FineTuning, check_scored
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
@@ -24,8 +23,10 @@ from eosvos.metrics.speed import SECONDS
 from eosvos.packaged import CHECKPOINT
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.following import Found
 from eosvos.segmentation.merging import Prediction
 from eosvos.segmentation.one_shot import Frame, OneShotSegmenter
+from tests.eosvos.segmentation.objects import Given
 
 BARE = SegmentationConfig(transforms=1)
 
@@ -213,11 +214,12 @@ def test_a_perfect_detector_has_all_of_it_right(
         (video,) = read_frames(CAPS / "frames", CAPS / "masks")
     truths = [video.mask(position) for position in range(len(video))]
 
-    def predict(self: OneShotSegmenter, adapted: AdaptedObject, frame: Frame, view: View, position: int) -> Prediction:
+    def find(self: OneShotSegmenter, adapted: AdaptedObject, frame: Frame, position: int) -> Found:
         truth = truths[position]
-        return Prediction(torch.zeros(view.frame) if truth is None else (truth == adapted.id).float())
+        seen = torch.zeros(frame.whole.frame) if truth is None else (truth == adapted.id).float()
+        return Given(frame.whole, Prediction(seen))
 
-    monkeypatch.setattr(OneShotSegmenter, "predict", predict)
+    monkeypatch.setattr(OneShotSegmenter, "find", find)
     (result,), _ = evaluate_sequence(load(CHECKPOINT), video, SequenceSettings((0,), segmentation=BARE))
     assert [one.scores.object_id for one in result.objects] == [1, 2]
     for one in result.objects:

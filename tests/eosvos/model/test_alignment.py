@@ -69,7 +69,7 @@ def pasted_back(
     box = tight_box(small)
     assert box is not None
     logits = 100 * (learned_targets(small, box, grid[3], kind == "aligned", monkeypatch) - 0.5)
-    detection = Detection(box, 1.0, logits, box + MASK_SHIFT[kind])
+    detection = Detection(box, 1.0, 1.0, logits, box + MASK_SHIFT[kind])
     size = (small.shape[0], small.shape[1])
     return PASTINGS[pasting](detection, size, (mask.shape[0], mask.shape[1])) >= 0.5
 
@@ -127,7 +127,7 @@ def test_pasting_is_bilinear_sampling(seed: int) -> None:
     start = rng.uniform(-10, 50, 2)
     box = torch.tensor([*start, *(start + rng.uniform(0.5, 60, 2))])
     logits = torch.from_numpy(rng.normal(0, 2, (side, side)))
-    detection = Detection(box, 1.0, logits, box)
+    detection = Detection(box, 1.0, 1.0, logits, box)
     input_size = (int(rng.integers(1, 90)), int(rng.integers(1, 90)))
     x0, y0, x1, y1 = scale_box(box, input_size, (height, width)).tolist()
     y = 2 * (torch.arange(height, dtype=torch.float64) + 0.5 - y0) / (y1 - y0) - 1

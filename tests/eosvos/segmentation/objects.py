@@ -9,6 +9,7 @@ from eosvos.data.views import View
 from eosvos.learning.optimization import Optimization
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.following import Found
 from eosvos.segmentation.merging import Prediction
 from eosvos.segmentation.one_shot import Frame, OneShotSegmenter
 
@@ -39,6 +40,18 @@ def model_state(objects: dict[int, AdaptedObject]) -> list[Tensor]:
     return [value for target in objects.values() for value in target.model.state_dict().values()]
 
 
+class Given(Found):
+    """A detection whose prediction is given."""
+
+    def __init__(self, view: View, given: Prediction) -> None:
+        super().__init__(view, [])
+        object.__setattr__(self, "given", given)
+
+    def prediction(self, place: int | None, pasting: str) -> Prediction:
+        given: Prediction = self.__dict__["given"]
+        return given
+
+
 class FakedSegmenter(OneShotSegmenter):
     """Segments with given probabilities, per position and object; remembers the boxes that were propagated."""
 
@@ -53,9 +66,9 @@ class FakedSegmenter(OneShotSegmenter):
         self.boxes: list[Any] = []
         self.seen: list[tuple[int, int]] = []
 
-    def predict(self, adapted: AdaptedObject, frame: Frame, view: View, position: int) -> Prediction:
-        assert view.frame == SIZE
+    def find(self, adapted: AdaptedObject, frame: Frame, position: int) -> Found:
+        assert frame.whole.frame == SIZE
         box = adapted.propagated_box
         self.boxes.append(box and box.box)
         self.seen.append((position, adapted.id))
-        return Prediction(self.probabilities[position, adapted.id])
+        return Given(frame.whole, Prediction(self.probabilities[position, adapted.id]))

@@ -50,7 +50,7 @@ def test_extra_proposals(
 ) -> None:
     segmenter = OneShotSegmenter(optimization, replace(BARE, box_propagation=box_propagation))
     seen: list[Tensor | None] = []
-    monkeypatch.setattr(MaskRCNN, "detect", lambda self, image, extra, following: seen.append(extra))
+    monkeypatch.setattr(MaskRCNN, "detect", lambda self, image, extra, *_: seen.append(extra) or [])
     adapted: dict[int, AdaptedObject] = {}
     masks = segment_masks(segmenter, (video[0][:3], video[1]), 0, adapted=adapted)
     assert not torch.stack(masks[1:]).any()  # nothing detected

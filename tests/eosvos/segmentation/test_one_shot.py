@@ -68,8 +68,9 @@ def test_without_steps_it_is_the_initialization_frame_by_frame(
     for frame, mask in zip(frames[1:], masks[1:], strict=True):
         small = resize(frame, (64, 90))
         assert small.shape == (3, 64, 90)
-        detection = model.detect(small)
-        expected = torch.zeros(SIZE) if detection is None else paste_mask(detection, (64, 90), SIZE)
+        expected = torch.zeros(SIZE)
+        for detection in model.detect(small):
+            expected = paste_mask(detection, (64, 90), SIZE)
         assert torch.equal(mask, (expected >= 0.5).to(torch.uint8))
         seen += int(mask.sum())
     assert seen > 0

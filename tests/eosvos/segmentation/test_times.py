@@ -47,7 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(views, "resize", clock.slow(views.resize, RESIZE))
     monkeypatch.setattr(one_shot, "merge", clock.slow(one_shot.merge, MERGE))
     monkeypatch.setattr(adaptation, "fine_tune", clock.slow(adaptation.fine_tune, STEP))
-    monkeypatch.setattr(OneShotSegmenter, "predict", clock.slow(OneShotSegmenter.predict, DETECT))
+    monkeypatch.setattr(OneShotSegmenter, "find", clock.slow(OneShotSegmenter.find, DETECT))
     return clock
 
 

@@ -18,7 +18,6 @@ from eosvos.data.readers.clip import Clip, ClipFrame, open_clip
 from eosvos.data.readers.masks import open_masks, read_mask
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.data.sequence import object_ids
-from eosvos.data.views import View
 from eosvos.errors import BadInput
 from eosvos.figures.overlay import overlay
 from eosvos.files import locked
@@ -29,9 +28,11 @@ from eosvos.model.config import ModelConfig
 from eosvos.model.weights import initial_model
 from eosvos.segmentation import video
 from eosvos.segmentation.adaptation import AdaptedObject
+from eosvos.segmentation.following import Found
 from eosvos.segmentation.merging import Prediction
 from eosvos.segmentation.one_shot import Frame, OneShotSegmenter
 from eosvos.segmentation.video import WRITTEN, Reporting, check_out, segment_clip
+from tests.eosvos.segmentation.objects import Given
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "multi_object"
 
@@ -44,12 +45,13 @@ class Perfect(OneShotSegmenter):
         self.truths = truths
         self.seen: list[tuple[int, int]] = []
 
-    def predict(self, adapted: AdaptedObject, frame: Frame, view: View, position: int) -> Prediction:
+    def find(self, adapted: AdaptedObject, frame: Frame, position: int) -> Found:
         self.seen.append((position, adapted.id))
         truth = self.truths.get(position)
         if truth is None or not (truth == adapted.id).any():
-            return Prediction(torch.zeros(view.frame))
-        return Prediction((truth == adapted.id).float(), torch.tensor([0.0, 0.0, 1.0, 1.0]), 0.75)
+            return Given(frame.whole, Prediction(torch.zeros(frame.whole.frame)))
+        box = torch.tensor([0.0, 0.0, 1.0, 1.0])
+        return Given(frame.whole, Prediction((truth == adapted.id).float(), box, 0.75))
 
 
 @pytest.fixture(scope="module")
