@@ -68,7 +68,7 @@ def test_the_state_that_is_taken(
 def test_a_larger_number_goes_on_from_the_steps_and_not_from_the_state(
     optimization: Optimization, one: Video, overlaps: dict[int, float]
 ) -> None:
-    overlaps.update({1: 0.6, 5: 0.7})
+    overlaps.update({1: 0.8, 5: 0.7})
     segmenter = OneShotSegmenter(optimization, replace(CHECKED, online_interval=3))
     adapted: dict[int, AdaptedObject] = {}
     for T, state in ((2, 5), (3, 5), (5, 5), (6, 1)):
