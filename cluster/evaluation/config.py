@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from eosvos.config import check_different
-from eosvos.packaged import CHECKPOINT
+from eosvos.packaged import DEFAULT
 from eosvos.segmentation.config import SegmentationConfig
 
 
@@ -15,9 +15,9 @@ from eosvos.segmentation.config import SegmentationConfig
 class Subject:
     """Which checkpoint is evaluated on which data, and on what it runs."""
 
-    checkpoint: Path = CHECKPOINT
-    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate; by default the small one of
-    this package."""
+    checkpoint: Path = Path(DEFAULT)
+    """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate, or the name of one in this
+    package: real-small or synthetic."""
     data: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = ""  # the commands have the flag; one takes several
     """Encoded dataset to evaluate on."""
     sequences: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from cluster.tracking.provenance import folder_of
 from eosvos.data.parquet import EncodedDataset, open_dataset
 from eosvos.errors import BadInput
 from eosvos.learning.optimization import Optimization, load
+from eosvos.packaged import checkpoint_file
 from eosvos.paths import absolute_address, absolute_path
 
 PLACEMENT = ("out",)
@@ -75,13 +76,13 @@ def resolve(subject: Subject) -> Subject:
     return replace(
         subject,
         data=absolute_address(subject.data, "--data"),
-        checkpoint=absolute_path(subject.checkpoint, "--checkpoint"),
+        checkpoint=absolute_path(checkpoint_file(subject.checkpoint), "--checkpoint"),
     )
 
 
 def default_folder(evaluation: Evaluation, preset: str) -> Path:
     """``JOB-RUN-FILE-on-DATA-PRESET-T5``, after the checkpoint: a name that the same command gives again."""
-    checkpoint = evaluation.subject.checkpoint
+    checkpoint = checkpoint_file(evaluation.subject.checkpoint)
     run, data = folder_of(checkpoint), Path(evaluation.subject.data).name
     kind = "" if preset == "default" else f"-{preset}"
     steps = "-".join(map(str, evaluation.T))

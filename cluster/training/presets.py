@@ -7,15 +7,13 @@ from cluster.training.config import MetaTraining, ParentTraining, shared
 from eosvos.data.config import AugmentationConfig, PlanConfig, TaskViewsConfig
 from eosvos.learning.config import OuterConfig, RatesConfig
 from eosvos.model.config import MOBILENET_240P, TINY, ModelConfig
-from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.config import FOLLOWING, SegmentationConfig
 
 _DAVIS_AUGMENTATION = AugmentationConfig(
     rotation=25.0, translation=0.15, saturation=0.0, hue=0.0, channel_permutation=0.3
 )
 _DAVIS_PLAN = PlanConfig(paste=0.75)
 _REAL_VIEWS = TaskViewsConfig(task_view=(1.7, 3.5), task_view_shape="square")
-FOLLOWING = SegmentationConfig(view=2.5, view_shape="square", continuity=0.5, follow_threshold=0.3)
-"""A window around the object, and its path: how the checkpoint of ``real-small`` looks at a video."""
 
 PARENT: dict[str, ParentTraining] = {
     "demo": ParentTraining(

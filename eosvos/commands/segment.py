@@ -12,9 +12,9 @@ from eosvos.cli import parse_preset
 from eosvos.config import to_dict
 from eosvos.device import Device
 from eosvos.errors import BadInput
-from eosvos.packaged import CHECKPOINT
+from eosvos.packaged import CARD, CHECKPOINTS, DEFAULT, checkpoint_file
 from eosvos.paths import absolute_path
-from eosvos.segmentation.config import SegmentationConfig
+from eosvos.segmentation.config import FOLLOWING, SegmentationConfig
 
 if TYPE_CHECKING:
     from eosvos.data.readers.clip import Clip
@@ -34,7 +34,6 @@ Examples:
     eosvos segment --video frames/ --mask masks/ --quality best --checkpoint best.safetensors
     eosvos segment --video clip.mp4 --mask first.png --quality balanced -T 30 --time-budget 20
 """
-ONLINE = SegmentationConfig(online_interval=5)
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Segment:
     overwrite: bool = False
     """Replace the result of another run in --out."""
     checkpoint: Path | None = None
-    """Checkpoint of jobs/meta_train.py; by default the small one of this package."""
+    """Checkpoint of jobs/meta_train.py, or the name of one in this package: real-small, the default, or synthetic."""
     T: Annotated[int, tyro.conf.arg(aliases=["-T"])] = 10
     """Fine-tuning steps for each object."""
     time_budget: float | None = None
@@ -62,7 +61,7 @@ class Segment:
     """In a folder of masks those of an object after its first one count too, and not only each object's first one."""
     learning_rate: float | None = None
     """One learning rate for every neuron instead of learned ones, for a checkpoint of jobs/parent_train.py."""
-    segmentation: SegmentationConfig = SegmentationConfig()
+    segmentation: SegmentationConfig = FOLLOWING
     seed: int = 0
     """Of everything random."""
     threads: int = 0
@@ -84,7 +83,7 @@ _NEEDED = (tyro.MISSING, tyro.MISSING)
 QUALITY = {
     "fast": Segment(*_NEEDED, T=10),
     "balanced": Segment(*_NEEDED, T=50),
-    "best": Segment(*_NEEDED, T=100, segmentation=ONLINE),
+    "best": Segment(*_NEEDED, T=100, segmentation=replace(FOLLOWING, online_interval=5)),
 }
 
 
@@ -103,7 +102,7 @@ def main() -> None:
 
     video, mask = absolute_path(config.video, "--video"), absolute_path(config.mask, "--mask")
     out = absolute_path(config.out or Path("runs/segment") / _name(video), "--out")
-    checkpoint = CHECKPOINT if config.checkpoint is None else absolute_path(config.checkpoint, "--checkpoint")
+    checkpoint = absolute_path(checkpoint_file(config.checkpoint), "--checkpoint")
     config = replace(config, video=video, mask=mask, out=out, checkpoint=checkpoint)
     check_out(out, config.overwrite, (video, mask, checkpoint))
     optimization = load(checkpoint)
@@ -116,11 +115,8 @@ def main() -> None:
     masks = open_masks(mask, clip, config.corrections)
     if config.threads:
         torch.set_num_threads(config.threads)
-    if checkpoint == CHECKPOINT:
-        log.info(
-            "checkpoint: the small one of this package, trained on synthetic video alone; for real video train a "
-            "better one (README, jobs/meta_train.py) and name it with --checkpoint"
-        )
+    if checkpoint == CHECKPOINTS[DEFAULT]:
+        log.info(f"checkpoint: {DEFAULT} of this package; for research and evaluation, not for commercial use ({CARD})")
     log.info(_description(clip, masks))
     segmenter = OneShotSegmenter(optimization, config.segmentation, config.seed, device)
     facts = {"quality": quality, "device": device, "config": to_dict(config)}

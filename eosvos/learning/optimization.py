@@ -23,7 +23,7 @@ from eosvos.learning.rates import ALL, LearningRates, applied, initial_rates
 from eosvos.model.config import ModelConfig
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.normalization import to_group_norm
-from eosvos.packaged import CHECKPOINT
+from eosvos.packaged import checkpoint_file
 
 FORMAT_VERSION = 1
 
@@ -146,12 +146,12 @@ def _single(tensor: Tensor) -> Tensor:
 
 
 def load(path: Path | None = None) -> Optimization:
-    """Reads what ``save`` wrote; without a path the small checkpoint of this package.
+    """Reads what ``save`` wrote; or a checkpoint of this package, by its name, without one the default.
 
     Raises:
         BadInput: not a checkpoint, of another format version, or one whose tensors do not fit its own model.
     """
-    path = path or CHECKPOINT
+    path = checkpoint_file(path)
     tensors, header = read_safetensors(path)
     if header.get("format_version") != FORMAT_VERSION:
         raise BadInput(f"{path}: format version {header.get('format_version')}, this program reads {FORMAT_VERSION}")

@@ -116,3 +116,8 @@ FINE_TUNING = ("rate_scale", "transforms", *LOOKING)
 """What fine-tuning depends on; the other fields are of what follows it."""
 
 DEFAULTS = SegmentationConfig()
+"""As the paper looks at a video: at the whole of it."""
+FOLLOWING = SegmentationConfig(
+    view=2.5, view_shape="square", continuity=0.5, follow_threshold=0.3, tell_apart=0.7, merging="score", self_check=0.5
+)
+"""At a window around each object, following it: what real video takes, and what the checkpoint real-small has seen."""

@@ -28,7 +28,7 @@ from eosvos.segmentation.adaptation import (
     online_mask,
     remember,
 )
-from eosvos.segmentation.config import DEFAULTS, SegmentationConfig
+from eosvos.segmentation.config import FOLLOWING, SegmentationConfig
 from eosvos.segmentation.following import CANDIDATES, Found, chosen
 from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
 
@@ -55,7 +55,7 @@ class OneShotSegmenter:
     def __init__(
         self,
         optimization: Optimization,
-        config: SegmentationConfig = DEFAULTS,
+        config: SegmentationConfig = FOLLOWING,
         seed: int = 0,
         device: str = "cpu",
         fine_tuner: FineTuner = fine_tune_object,

@@ -10,8 +10,10 @@ import pytest
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load
-from eosvos.packaged import CHECKPOINT
+from eosvos.packaged import CHECKPOINTS
 from eosvos.segmentation.config import SegmentationConfig
+
+CHECKPOINT = CHECKPOINTS["synthetic"]
 
 pytestmark = pytest.mark.slow
 

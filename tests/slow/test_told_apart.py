@@ -9,9 +9,11 @@ from eosvos.data.demo_video import SEQUENCES
 from eosvos.data.readers.synthetic import synthetic
 from eosvos.learning.optimization import load
 from eosvos.metrics.measures import jaccard
-from eosvos.packaged import CHECKPOINT
+from eosvos.packaged import CHECKPOINTS
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter
+
+CHECKPOINT = CHECKPOINTS["synthetic"]
 
 pytestmark = pytest.mark.slow
 

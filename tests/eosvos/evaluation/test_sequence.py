@@ -20,13 +20,15 @@ from eosvos.evaluation.sequence import SequenceSettings, evaluate_sequence
 from eosvos.learning.optimization import load
 from eosvos.metrics.sequence_scores import score_sequence
 from eosvos.metrics.speed import SECONDS
-from eosvos.packaged import CHECKPOINT
+from eosvos.packaged import CHECKPOINTS
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.following import Found
 from eosvos.segmentation.merging import Prediction
 from eosvos.segmentation.one_shot import Frame, OneShotSegmenter
 from tests.eosvos.segmentation.objects import Given
+
+CHECKPOINT = CHECKPOINTS["synthetic"]
 
 BARE = SegmentationConfig(transforms=1)
 
