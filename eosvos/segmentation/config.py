@@ -62,6 +62,9 @@ class SegmentationConfig:
     online_threshold: float = 0.5
     """A pixel is taken for the object in those frames where its probability is at least this; a frame without any is
     left out."""
+    online_path: float = 0.0
+    """A frame is learned from where the object's box overlaps the last one by this, as intersection over union, or
+    more: what jumps may be another object. 0: any."""
     online_void: float | None = None
     """In those frames no loss looks at a pixel whose probability is at least this and below online_threshold: only what
     is clearly object or clearly background is learned from (after OnAVOS, Voigtlaender and Leibe, BMVC 2017). None:
@@ -79,7 +82,7 @@ class SegmentationConfig:
         _ = self.window  # raises for what it cannot be
         if not (0 <= self.continuity < inf):
             raise ValueError(f"continuity: must be at least 0, got {self.continuity}")
-        for name in ("tell_apart", "self_check"):
+        for name in ("tell_apart", "self_check", "online_path"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: must be within 0 and 1, got {getattr(self, name)}")
         if not 0 < self.follow_threshold <= 0.5:

@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from eosvos.data.sequence import VOID, object_ids, size_text
 from eosvos.data.views import WIDENING, View, around, tight_box, whole
@@ -210,10 +211,13 @@ class OneShotSegmenter:
 
     def _remember(self, adapted: AdaptedObject, frame: Frame, view: View, probability: Tensor, position: int) -> None:
         """The last box for box propagation and views, the frame for online adaptation."""
-        box = tight_box(probability >= 0.5)
+        box, before = tight_box(probability >= 0.5), adapted.last_seen
         adapted.see(None if box is None else view.box_inside(box), view)
         if self.config.online_interval:
             mask = view.mask(online_mask(probability, self.config))
+            if box is not None and before is not None:
+                on_the_path = float(box_iou(box[None], before.in_frame[None])) >= self.config.online_path
+                mask = mask if on_the_path else torch.zeros_like(mask)
             remember(adapted, frame.seen_in(view), mask, position, self.config)
 
     def _begin(

@@ -165,6 +165,7 @@ OTHER = {
     "online_choice": "release",
     "online_reset": "none",
     "online_threshold": 0.7,
+    "online_path": 0.5,
     "online_void": 0.2,
     "online_first_weight": 3.0,
     "pasting": "release",

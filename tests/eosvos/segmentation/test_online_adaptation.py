@@ -180,3 +180,20 @@ def test_an_online_adaptation_that_diverges_is_taken_back(optimization: Optimiza
     adapt_online(target, lambda: [], infinite, 3, config, 0)
     assert (target.diverged_adaptations, target.diverged) == (1, False)
     assert all_equal(target.fine_tuned, list(target.model.parameters()))
+
+
+@pytest.mark.parametrize(("least", "learned"), [(0.0, [True, True, True]), (0.5, [True, False, True])])
+def test_a_frame_off_the_path_is_not_learned_from(
+    optimization: Optimization, video: Video, least: float, learned: list[bool]
+) -> None:
+    """The second mask is elsewhere; the third goes on from there."""
+    first = torch.zeros(SIZE, dtype=torch.uint8)
+    first[20:40, 20:40] = 9
+    maps = {(position, 9): torch.zeros(SIZE) for position in (1, 2, 3)}
+    maps[1, 9][22:42, 22:42] = 1
+    maps[2, 9][50:70, 80:100] = 1
+    maps[3, 9][52:72, 80:100] = 1
+    config = replace(ONLINE, online_interval=5, online_frames=3, online_path=least)
+    adapted: dict[int, AdaptedObject] = {}
+    list(FakedSegmenter(optimization, maps, config).segment(video[0][:4], {0: first}, 0, adapted=adapted))
+    assert [frame is not None for frame in adapted[9].recent] == learned
