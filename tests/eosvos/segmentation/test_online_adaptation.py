@@ -159,7 +159,7 @@ def test_where_the_object_is_in_no_recent_frame_the_release_learns_from_the_firs
 
 
 def test_an_interval_longer_than_the_clip_is_no_online_adaptation(optimization: Optimization, video: Video) -> None:
-    without = list(OneShotSegmenter(optimization).segment(video[0], {0: video[1]}, 2))
+    without = list(OneShotSegmenter(optimization, SegmentationConfig()).segment(video[0], {0: video[1]}, 2))
     config = SegmentationConfig(online_interval=4, online_steps=3)
     assert _same(without, list(OneShotSegmenter(optimization, config).segment(video[0], {0: video[1]}, 2)))
     shorter = replace(config, online_interval=2)
