@@ -7,7 +7,7 @@ import pytest
 
 import eosvos
 from eosvos.learning.optimization import Optimization
-from eosvos.packaged import CHECKPOINT
+from eosvos.packaged import CHECKPOINTS, DEFAULT
 
 
 def test_the_names() -> None:
@@ -22,7 +22,7 @@ def test_the_names() -> None:
 def test_the_packaged_checkpoint_is_the_default() -> None:
     optimization = eosvos.load_checkpoint()
     assert isinstance(optimization, Optimization)
-    assert optimization.facts == eosvos.load_checkpoint(CHECKPOINT).facts
+    assert optimization.facts == eosvos.load_checkpoint(CHECKPOINTS[DEFAULT]).facts
     assert eosvos.OneShotSegmenter(optimization).optimization is optimization
 
 
