@@ -82,7 +82,7 @@ def test_an_object_too_small_for_the_input_keeps_what_it_touches(optimization: O
     large = torch.zeros((3, 640, 640), dtype=torch.uint8)
     sliver = torch.zeros((640, 640), dtype=torch.uint8)
     sliver[100:200, 1] = 4
-    (target,) = adapt(OneShotSegmenter(optimization), ([large], sliver), 0).values()
+    (target,) = adapt(OneShotSegmenter(optimization, BARE), ([large], sliver), 0).values()
     assert target.given[0].mask.nonzero().tolist() == [[row, 0] for row in range(10, 20)]
 
 
