@@ -118,14 +118,15 @@ def test_an_infinite_learning_rate_is_an_error(optimization: Optimization, video
 
 def test_an_object_that_diverges_leaves_the_others_alone(optimization: Optimization, video: Video) -> None:
     """Object 7 has a parameter that is not a number."""
-    adapted = adapt(OneShotSegmenter(optimization, SegmentationConfig()), video, 1)
+    config = SegmentationConfig()
+    adapted = adapt(OneShotSegmenter(optimization, config), video, 1)
     with torch.no_grad():
         next(adapted[7].model.parameters()).fill_(torch.nan)
-    masks = segment_masks(OneShotSegmenter(optimization, SegmentationConfig()), video, 3, adapted=adapted, keep_going=True)
+    masks = segment_masks(OneShotSegmenter(optimization, config), video, 3, adapted=adapted, keep_going=True)
     assert (adapted[7].diverged, adapted[3].diverged) == (True, False)
     assert (adapted[7].steps, adapted[3].steps) == (1, 3)
     assert any(bool(mask.any()) for mask in masks[1:])
-    alone = segment_masks(OneShotSegmenter(optimization, SegmentationConfig()), (video[0], video[1] * (video[1] == 3)), 3)
+    alone = segment_masks(OneShotSegmenter(optimization, config), (video[0], video[1] * (video[1] == 3)), 3)
     assert all_equal(masks[1:], alone[1:])
 
 
