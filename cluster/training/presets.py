@@ -71,7 +71,7 @@ META: dict[str, MetaTraining] = {
     "real-small": MetaTraining(
         **{
             **shared(PARENT["real-small"]),
-            "outer": OuterConfig(steps=600, meta_batch=2, learning_rate=3e-4, rates_learning_rate=0.2),
+            "outer": OuterConfig(steps=300, meta_batch=2, learning_rate=3e-4, rates_learning_rate=0.15, anneal=0.6),
             "checkpoint_every": 10,
             "validate_every": 100,
         },
