@@ -121,6 +121,8 @@ def main() -> None:
     segmenter = OneShotSegmenter(optimization, config.segmentation, config.seed, device)
     facts = {"quality": quality, "device": device, "config": to_dict(config)}
     result = _with_progress(segmenter, clip, masks, out, config, facts)
+    for line in _checked(result["objects"], config.segmentation.self_check):
+        log.info(line)
     log.info(", ".join(f"{name.replace('_', '-')} {value:.1f} s" for name, value in result["seconds"].items()))
     log.info(f"{result['fps']:.2f} frames of an object per second, {result['video_fps']:.2f} of the video")
     log.info(f"result: {out}, picture: {out / OVERLAY}")
@@ -142,6 +144,19 @@ def _description(clip: "Clip", masks: "MaskFiles") -> str:
     if clip.frame_names is None and 0 not in masks and 1 in masks:
         text += "; no mask is of frame 0, the first one of a video file: rename the masks if they are counted from 1"
     return text
+
+
+def _checked(objects: dict[str, dict[str, Any]], least: float) -> list[str]:
+    """What the self-check has to say: of objects that were not found in their own given frame."""
+    lines = []
+    for object_id, one in objects.items():
+        if one["overlap"] is None or (one["state"] == one["steps"] and one["overlap"] >= least):
+            continue
+        lines.append(
+            f"object {object_id}: not found in its own given frame after {one['steps']} steps; taken: the state after "
+            f"{one['state']}, overlap there {one['overlap']:.2f}"
+        )
+    return lines
 
 
 def _tunings(masks: "MaskFiles") -> int:

@@ -20,18 +20,12 @@ from eosvos.learning.optimization import Optimization
 from eosvos.model.boxes import jittered_boxes
 from eosvos.model.mask_rcnn import MaskRCNN
 from eosvos.model.roi_heads import Following
-from eosvos.segmentation.adaptation import (
-    AdaptedObject,
-    FineTuner,
-    adapt_online,
-    check_itself,
-    fine_tune_object,
-    online_mask,
-    remember,
-)
+from eosvos.segmentation.adaptation import AdaptedObject, FineTuner, fine_tune_object
 from eosvos.segmentation.config import FOLLOWING, SegmentationConfig
 from eosvos.segmentation.following import CANDIDATES, Found, chosen
 from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
+from eosvos.segmentation.online import adapt_online, online_mask, remember
+from eosvos.segmentation.self_check import check_itself
 
 
 class Frame:

@@ -191,6 +191,7 @@ def _describe(adapted: AdaptedObject) -> dict[str, Any]:
     return {
         "steps": adapted.steps,
         "state": adapted.state,
+        "overlap": adapted.overlap,
         "undone_adaptations": adapted.diverged_adaptations,
         "fine_tuning_seconds": adapted.fine_tuning_seconds,
         "adaptation_seconds": adapted.adaptation_seconds,

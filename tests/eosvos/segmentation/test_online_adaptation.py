@@ -12,10 +12,11 @@ from eosvos.data.warps import LabelledFrame
 from eosvos.draws import Stream, generator
 from eosvos.learning.inner_loop import fine_tune, load_parameters
 from eosvos.learning.optimization import Optimization
-from eosvos.segmentation.adaptation import AdaptedObject, adapt_online, online_mask, remember
+from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.merging import SegmentedFrame
 from eosvos.segmentation.one_shot import OneShotSegmenter
+from eosvos.segmentation.online import adapt_online, online_mask, remember
 from tests.eosvos.segmentation.objects import BARE, SIZE, FakedSegmenter, Video, adapt, all_equal
 
 ONLINE = replace(BARE, online_interval=5, online_steps=2)

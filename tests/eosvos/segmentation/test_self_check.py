@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from eosvos.learning.optimization import Optimization
-from eosvos.segmentation import adaptation
+from eosvos.model.roi_heads import PASTINGS
+from eosvos.segmentation import self_check
 from eosvos.segmentation.adaptation import AdaptedObject
 from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.one_shot import OneShotSegmenter
@@ -41,7 +42,7 @@ def overlaps(monkeypatch: pytest.MonkeyPatch, optimization: Optimization, one: V
         (steps,) = (T for T, state in enumerate(known) if all_equal(state, _parameters(adapted)))
         return given.get(steps, 0.0)
 
-    monkeypatch.setattr(adaptation, "_overlap", overlap)
+    monkeypatch.setattr(self_check, "_overlap", overlap)
     return given
 
 
@@ -91,7 +92,7 @@ def test_the_overlap_is_that_of_what_is_segmented(optimization: Optimization, on
     adapted = _after(optimization, one, 2, replace(BARE, self_check=0.001))
     (detection,) = adapted.model.detect(adapted.given[0].image)
     size = adapted.view.size
-    mask = adaptation.PASTINGS["exact"](detection, size, size) >= 0.5
+    mask = PASTINGS["exact"](detection, size, size) >= 0.5
     shown = adapted.given[0].shown
     assert adapted.overlap == pytest.approx(float((mask & shown).sum() / (mask | shown).sum()))
     assert adapted.overlap > 0

@@ -47,11 +47,9 @@ class Perfect(OneShotSegmenter):
 
     def find(self, adapted: AdaptedObject, frame: Frame, position: int) -> Found:
         self.seen.append((position, adapted.id))
-        truth = self.truths.get(position)
-        if truth is None or not (truth == adapted.id).any():
-            return Given(frame.whole, Prediction(torch.zeros(frame.whole.frame)))
-        box = torch.tensor([0.0, 0.0, 1.0, 1.0])
-        return Given(frame.whole, Prediction((truth == adapted.id).float(), box, 0.75))
+        seen = self.truths.get(position, torch.zeros(frame.whole.frame)) == adapted.id
+        box = torch.tensor([0.0, 0.0, 1.0, 1.0]) if seen.any() else None
+        return Given(frame.whole, Prediction(seen.float(), box, 0.75))
 
 
 @pytest.fixture(scope="module")
