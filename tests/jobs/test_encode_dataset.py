@@ -111,7 +111,19 @@ def test_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_named_sequences_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ("--layout", "synthetic", "--split", "held", "--frames", 2, "--size", 48, "--sequences", 3)
+    out = ("--out", tmp_path / "out")
+    assert _here(monkeypatch, *made, *out, "--without", "held-00001") == 0
+    dataset = open_dataset(tmp_path / "out")
+    assert [sequence.name for sequence in dataset.sequences] == ["held-00000", "held-00002"]
+    assert dataset.spec["without"] == ["held-00001"]
+    assert _here(monkeypatch, *made, *out) == 2  # another dataset
+
+
 BAD = {
+    "--layout synthetic --split held --without held-00009": "--without held-00009: no sequence of that name",
+    "--layout synthetic --split held --sequences 1 --without held-00000": "--without: leaves no sequence to encode",
     "--layout synthetic --split val": "split val: no such synthetic split",
     "--layout synthetic --split train --sequences 0": "sequences 0",
     "--layout synthetic --split train --objects 2": "--objects 2: must be between 3 and 8",

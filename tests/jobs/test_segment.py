@@ -73,7 +73,7 @@ def test_a_video_and_a_mask(folder: Path, tmp_path: Path) -> None:
     """Then again over it, from the frames, and with other settings."""
     out = tmp_path / "out"
     printed = _run("--video", folder / "clip.mp4", "--mask", folder / "mask.png", "--out", out, "-T", 2)
-    assert "checkpoint: the small one of this package, trained on synthetic video alone" in printed
+    assert "checkpoint: real-small of this package; for research and evaluation, not for commercial use" in printed
     assert "64x64, 6 frames; objects: 1, 2, 3" in printed
     assert "fine-tuning object 3" in printed
     assert f"result: {out}" in printed
