@@ -122,7 +122,7 @@ def test_named_sequences_are_left_out(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 BAD = {
-    "--layout synthetic --split held --without held-00009": "--without held-00009: no sequence of that name",
+    "--layout synthetic --split held --without held-99999": "--without held-99999: no sequence of that name",
     "--layout synthetic --split held --sequences 1 --without held-00000": "--without: leaves no sequence to encode",
     "--layout synthetic --split val": "split val: no such synthetic split",
     "--layout synthetic --split train --sequences 0": "sequences 0",

@@ -99,13 +99,15 @@ def test_an_object_has_the_size_that_is_asked_for(sequences: tuple[Sequence, ...
     """And so has one that is pasted in, whatever the size in its own video."""
     config = replace(IDENTITY, windows=FIXED)
     plain = Task(0, 0, 0, 0, 1, (0, 2), 1, None)
-    for task in (plain, replace(plain, donor=Donor(1, 1, (0, 2), is_target=True))):
-        whole = task_frames(sequences, task, IDENTITY, 0, *SIDES)
-        seen = task_frames(sequences, task, config, 0, *SIDES)
-        assert seen.train_images.shape == whole.train_images.shape
-        for mask in (seen.train_masks[0], seen.test_masks[0]):
-            assert _share(mask) == pytest.approx(0.5, abs=0.06)
-        assert _share(whole.train_masks[0]) < 0.3
+    whole, seen = (task_frames(sequences, plain, one, 0, *SIDES) for one in (IDENTITY, config))
+    assert seen.train_images.shape == whole.train_images.shape
+    for mask, at_first in ((seen.train_masks[0], whole.train_masks[0]), (seen.test_masks[0], whole.test_masks[0])):
+        assert _share(mask) == pytest.approx(0.5, abs=0.06)
+        assert _share(at_first) < 0.1
+    # The border cuts off some of what is pasted at random places.
+    tasks = [replace(plain, index=index, donor=Donor(1, 1, (0, 2), is_target=True)) for index in range(8)]
+    shares = [_share(task_frames(sequences, task, config, 0, *SIDES).train_masks[0]) for task in tasks]
+    assert max(shares) == pytest.approx(0.5, abs=0.06)
 
 
 def test_image_and_mask_are_cut_alike(sequences: tuple[Sequence, ...]) -> None:
