@@ -9,7 +9,7 @@ import tyro
 
 from cluster import run_folder
 from cluster.experiments.config import Comparison
-from cluster.training.presets import PARENT, trainings
+from cluster.training.presets import trainings
 from eosvos.cli import parse_preset, run
 from eosvos.config import check_different, to_dict
 from eosvos.paths import absolute_address, absolute_path
@@ -60,12 +60,13 @@ class Compare:
             check_different("outer_factors", self.outer_factors, positive=True)
 
 
+PRESETS = {name: Compare() for name in ("davis2016-small", "real-small", "demo")}
 FREE = ("out", "seeds")
 """Further seeds go into the same folder."""
 
 
 def main() -> None:
-    config, preset = parse_preset(Compare, {name: Compare() for name in reversed(PARENT)}, DESCRIPTION)
+    config, preset = parse_preset(Compare, PRESETS, DESCRIPTION)
     # Late, so that --help is quick.
     from cluster.experiments.comparison import compare
     from cluster.experiments.pair import finished_seeds, train_pair

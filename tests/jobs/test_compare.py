@@ -14,7 +14,7 @@ REFUSALS = {
     "--seeds -1": "seeds: needs different values of at least 0, got (-1,)",
     "-T 0": "T: needs a value above 0, got (0,)",
     "--rates 0": "rates: needs different values above 0, got (0.0,)",
-    "--preset mine": "--preset mine: no such preset; choose one of davis2016-small, demo",
+    "--preset mine": "--preset mine: no such preset; choose one of davis2016-small, real-small, demo",
     "--backbone-weights TMP/missing": "TMP/missing: no such file",
 }
 

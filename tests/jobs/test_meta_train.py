@@ -61,7 +61,7 @@ REFUSALS = {
     "--data-weights 5 0": "data_weights: must be within 1 and 10000, got (5, 0)",
     "--data-weights 1 1000000007": "data_weights: must be within 1 and 10000, got (1, 1000000007)",
     "--initial-rate 0": "initial_rate: must be above 0, got 0",
-    "--preset mine": "--preset mine: no such preset; choose one of demo, davis2016-small",
+    "--preset mine": "--preset mine: no such preset; choose one of demo, davis2016-small, real-small",
     "--config TMP/missing.json": "TMP/missing.json: not a readable JSON file",
     "--out TMP": "TMP: exists and is no run's folder; give another --out",
 }
