@@ -43,6 +43,7 @@ def test_the_named_presets_are_the_papers() -> None:
     steps = {name: evaluation.T for name, evaluation in EVALUATION.items()}
     assert steps == {
         "default": (0, 1, 5, 10),
+        "following": (0, 1, 5, 10),
         "e-osvos-10": (10,),
         "e-osvos-50": (50,),
         "e-osvos-50-ona": (50,),
