@@ -41,7 +41,7 @@ class SegmentationConfig:
     self_check: float = 0.0
     """After fine-tuning an object has to be found in the given frame itself, with at least this overlap with the given
     mask, as intersection over union. Where it is not, up to ten steps more are taken until it is; if that does not
-    help, the state before with the largest overlap counts. 0: no check."""
+    help, the state before with the largest overlap counts. 0: no check; nor is there one with a time budget."""
     box_propagation: bool = True
     """Add jittered copies of the object's last box to the proposals; they replace the lower-ranked half."""
     pasting: Literal["exact", "release"] = field(default="exact", metadata={OLDER: "release"})

@@ -27,6 +27,9 @@ from eosvos.segmentation.merging import Prediction, SegmentedFrame, merge
 from eosvos.segmentation.online import adapt_online, online_mask, remember
 from eosvos.segmentation.self_check import check_itself
 
+_WIDEST = 100
+"""Frames after which a view grows no more: it is the whole frame by then, and a float has an end."""
+
 
 class Frame:
     """A frame of the video, and the views of it that were asked for."""
@@ -133,7 +136,8 @@ class OneShotSegmenter:
                 new = new or self._begin(object_id, position, frame, mask, alive.get(object_id))
                 left = time_budget * number / len(given) - (time.perf_counter() - began)
                 self._fine_tuner(new, rates, T, self.config, self.seed, left, partial(on_step, object_id))
-                check_itself(new, partial(self._initialization, new.model), rates, self.config, self.seed)
+                if math.isinf(time_budget):  # else the state was chosen within the time
+                    check_itself(new, partial(self._initialization, new.model), rates, self.config, self.seed)
                 if new.diverged and not keep_going:
                     raise FloatingPointError(
                         f"object {object_id}: fine-tuning on frame {position} diverged within {T} steps; lower the "
@@ -169,7 +173,7 @@ class OneShotSegmenter:
         if adapted.last_seen is None:
             return frame.whole
         box = adapted.last_seen.in_frame
-        return around(box, frame.whole.frame, self._sides, self.config.window, WIDENING**adapted.lost)
+        return around(box, frame.whole.frame, self._sides, self.config.window, WIDENING ** min(adapted.lost, _WIDEST))
 
     def _predictions(
         self,

@@ -6,9 +6,13 @@ from torch import Tensor
 
 from eosvos.data.config import ViewConfig
 from eosvos.data.views import View, around, whole
+from eosvos.learning.optimization import Optimization
 from eosvos.model.roi_heads import Detection
+from eosvos.segmentation.config import SegmentationConfig
 from eosvos.segmentation.following import Found, chosen
 from eosvos.segmentation.merging import Prediction, merge
+from eosvos.segmentation.one_shot import Frame, OneShotSegmenter
+from tests.eosvos.segmentation.objects import IDS, SIZE, Video, adapt
 
 FRAME = (80, 120)
 VIEW = whole(FRAME, (40, 60))
@@ -48,6 +52,15 @@ def test_each_looks_at_a_view_of_its_own(shape: str) -> None:
     assert not view.is_whole
     found = {1: _found((LEFT, 0.9), view=view), 2: _found((LEFT, 0.8), (RIGHT, 0.7))}
     assert chosen(found, 0.9) == {1: 0, 2: 1}
+
+
+def test_an_object_that_is_lost_for_ever(optimization: Optimization, video: Video) -> None:
+    """Its view grows until it is the whole frame, and no further."""
+    segmenter = OneShotSegmenter(optimization, SegmentationConfig(view=1.2))
+    adapted = adapt(segmenter, (video[0], (video[1] == IDS[0]).to(torch.uint8)), 0)[1]
+    adapted.lost = 1_000_000
+    frame = Frame(video[0][0], whole(SIZE, (64, 128)))
+    assert segmenter.find(adapted, frame, 1).view.is_whole
 
 
 def _merged(by_score: bool, *predictions: tuple[float, float]) -> Tensor:

@@ -87,6 +87,13 @@ def test_without_steps_and_unasked_nothing_is_checked(
     assert _after(optimization, one, 2).overlap is None
 
 
+def test_a_time_budget_is_kept(optimization: Optimization, one: Video, overlaps: dict[int, float]) -> None:
+    adapted: dict[int, AdaptedObject] = {}
+    segmenter = OneShotSegmenter(optimization, CHECKED)
+    list(segmenter.segment(one[0][:1], {0: one[1]}, 2, time_budget=1000, adapted=adapted))
+    assert (adapted[1].steps, adapted[1].overlap) == (2, None)
+
+
 def test_the_overlap_is_that_of_what_is_segmented(optimization: Optimization, one: Video) -> None:
     """In the given frame itself, at the model's size."""
     adapted = _after(optimization, one, 2, replace(BARE, self_check=0.001))
