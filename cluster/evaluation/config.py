@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from eosvos.config import check_different
-from eosvos.packaged import DEFAULT
+from eosvos.packaged import CHECKPOINTS, DEFAULT
 from eosvos.segmentation.config import SegmentationConfig
 
 
@@ -15,7 +15,7 @@ from eosvos.segmentation.config import SegmentationConfig
 class Subject:
     """Which checkpoint is evaluated on which data, and on what it runs."""
 
-    checkpoint: Path = Path(DEFAULT)
+    checkpoint: Path = CHECKPOINTS[DEFAULT]
     """Checkpoint of jobs/meta_train.py, or of jobs/parent_train.py with --learning-rate, or the name of one in this
     package: real-small or synthetic."""
     data: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = ""  # the commands have the flag; one takes several

@@ -25,6 +25,9 @@ from eosvos.data.parquet import encode, open_dataset
 from eosvos.data.readers.synthetic import SyntheticSettings, synthetic
 from eosvos.metrics.pareto import clearly_better
 from eosvos.metrics.table import Row
+from eosvos.packaged import CHECKPOINTS
+
+SYNTHETIC = CHECKPOINTS["synthetic"]
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +56,17 @@ def _rows(out: Path) -> list[Row]:
 def test_a_sweep_that_was_killed_resumes(data: Path, tracking: str, tmp_path: Path) -> None:
     """SIGKILL when a third of its trials are through: none of these is computed again, and the scores are the same."""
     few = [f"held-0000{number}" for number in range(3)]
-    command = [sys.executable, str(JOB), "--data", str(data), "--sequences", *few, "--no-stop-early"]
+    command = [
+        sys.executable,
+        str(JOB),
+        "--checkpoint",
+        "synthetic",
+        "--data",
+        str(data),
+        "--sequences",
+        *few,
+        "--no-stop-early",
+    ]
     command += ["-T", "0", "1", "2", "--transforms", "0", "1", "--rate-scale", "1", "--out"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -82,9 +95,9 @@ def test_the_front_is_that_of_the_exhaustive_grid(data: Path, ray_here: None, tm
     """
     # Rates of a thousandth learn nothing: with them T = 20 is far slower than T = 1 and far worse, on any machine.
     space = Space(T=(0, 1, 2, 20), transforms=(0, 1), rate_scale=(0.001, 1.0))
-    config = Sweep(Subject(data=str(data)), space, rungs=(4,))
+    config = Sweep(Subject(SYNTHETIC, str(data)), space, rungs=(4,))
     if os.environ.get("SWEEP_DEMO"):
-        config = replace(SWEEP["demo"], subject=Subject(data=str(demo_video(tmp_path, "held"))))
+        config = replace(SWEEP["demo"], subject=Subject(SYNTHETIC, str(demo_video(tmp_path, "held"))))
     began = time.monotonic()
     early = sweep(config, tmp_path / "early")
     seconds = time.monotonic() - began
