@@ -60,7 +60,7 @@ def ray_command(code: Path) -> Iterator[Callable[..., subprocess.CompletedProces
         with (temporary / "start.log").open("wb") as log:
             for command, port in ((node_0, dashboard), (node_1, None)):
                 nodes.append(subprocess.Popen(command, env=own, stdout=log, stderr=log, start_new_session=True))
-                _wait(lambda port=port: port is None or _answers(port), 120, "the dashboard answers")
+                _wait(lambda port=port: port is None or _answers(port), 300, "the dashboard answers")
 
         def run(*arguments: object) -> subprocess.CompletedProcess[str]:
             command = ["ray", "job", arguments[0], "--address", f"http://127.0.0.1:{dashboard}", *arguments[1:]]
