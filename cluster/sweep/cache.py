@@ -98,7 +98,7 @@ def _take_over(path: Path, adapted: AdaptedObject) -> bool:
     adapted.steps = adapted.state = facts["steps"]
     adapted.diverged = facts["diverged"]
     adapted.fine_tuning_seconds = facts["seconds"]
-    adapted.fine_tuned = []
+    adapted.fine_tuned, adapted.unchecked = [], []
     return True
 
 

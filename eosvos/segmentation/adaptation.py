@@ -155,7 +155,9 @@ def fine_tune_object(
     began = time.perf_counter()
     if at_T := adapted.unchecked or adapted.fine_tuned:
         load_parameters(adapted.model, at_T)
-    adapted.unchecked, adapted.overlap, adapted.state = [], None, adapted.steps
+    if adapted.unchecked:
+        adapted.state = adapted.steps
+    adapted.unchecked, adapted.overlap = [], None
     best = _Best(adapted, seed) if math.isfinite(time_budget) else None
     draws = Stream.FINE_TUNING.ids(seed, adapted.id)
     for step in range(adapted.steps, T):
@@ -179,10 +181,12 @@ def fine_tune_object(
 
 
 def parameters_of(model: MaskRCNN) -> list[Tensor]:
+    """Copies of a model's parameters, in its order."""
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
 def step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, step: int) -> Batch:
+    """What a fine-tuning step learns from: the given frames, transformed as ``config`` says, drawn by ``seed``."""
     if config.transforms == 0:
         return batch_of(adapted.model, adapted.given)
     rng = Stream.TRANSFORMS.numpy(seed, adapted.id, step)
@@ -190,6 +194,7 @@ def step_batch(adapted: AdaptedObject, config: SegmentationConfig, seed: int, st
 
 
 def batch_of(model: MaskRCNN, frames: Sequence[LabelledFrame]) -> Batch:
+    """Frames as the model takes them."""
     return model.batch([frame.image for frame in frames], [frame.mask for frame in frames])
 
 

@@ -146,6 +146,17 @@ def test_a_state_that_diverged_has_diverged(
     assert masks == masks_again
 
 
+def test_the_self_check_does_not_bring_back_a_state_of_fewer_steps(
+    optimization: Optimization, dataset: EncodedDataset, tmp_path: Path
+) -> None:
+    """No overlap passes, so that after 2 steps each object is left in another state than that of its steps."""
+    settings = SequenceSettings((2, 4), segmentation=SegmentationConfig(self_check=1.0))
+    cache = FineTuningCache(tmp_path, "key", STOPS, 2**30)
+    expected = evaluate_sequence(optimization, dataset.sequences[0], settings)[1]
+    for _ in range(2):  # the second time all states are taken over
+        assert evaluate_sequence(optimization, dataset.sequences[0], settings, cache)[1] == expected
+
+
 OTHER = {
     "rate_scale": 2.0,
     "input_scale": 0.5,
